@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Containers and packets: demux, segments, time stamps, tags, mux."""

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Arrays in, arrays out: colour, resize and transfer functions."""

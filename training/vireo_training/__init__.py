@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""How the networks and the sample clip that Vireo ships were made."""
