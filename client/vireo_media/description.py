@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""STREAM: what a stage must know of a stream before its first packet, as one value that checks itself.
+
+Rationals are pairs of ints, as JSON carries them; names of colours, codecs and field orders are FFmpeg's.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from vireo_media.errors import InputError
+
+__all__ = ["COLOR_KEYS", "CONTRACT", "ENCODER_DEFAULTS", "FIELD_ORDERS", "Rational", "StreamDescription"]
+
+Rational = tuple[int, int]
+"""Numerator and denominator, the denominator greater than 0."""
+
+CONTRACT = 1
+"""The version of the contract that this package speaks."""
+
+COLOR_KEYS = ("matrix", "range", "transfer", "primaries", "chroma_location")
+
+FIELD_ORDERS = ("progressive", "tt", "bb", "tb", "bt")
+"""FFmpeg's names: progressive; then first coded and first shown field, t(op) or b(ottom)."""
+
+ENCODER_DEFAULTS: Mapping[str, Any] = {
+    "codec": "h264",
+    "preset": "veryfast",
+    "crf": 20,
+    "threads": 2,
+    "maxrate": None,
+    "latency": "normal",
+}
+"""What the encoder is told where the caller says nothing. `threads` is never automatic: x264 and x265 write other bytes
+for another number of threads, and the same input must give the same bytes on every machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamDescription:
+    """One video stream, as START tells it to every stage.
+
+    `codec` is FFmpeg's descriptor name, `extradata` the container's codec configuration, `time_base` the unit in
+    seconds of every time stamp, `width` and `height` in pixels after cropping. `rotation` is in degrees
+    counter-clockwise (the angle of PyAV's `VideoFrame.rotation`). `hdr` is None or {"mastering_display": ...,
+    "content_light": ...} (see `probing`). `emit` is None or [first, end) in pts: frames outside are decoded for their
+    neighbours only. `frames_total` is what the container says, None where it says nothing.
+
+    Raises InputError where a value cannot be.
+    """
+
+    codec: str
+    time_base: Rational
+    width: int
+    height: int
+    extradata: bytes = b""
+    frame_rate: Rational | None = None
+    sample_aspect_ratio: Rational | None = None
+    rotation: int = 0
+    field_order: str | None = None
+    color: Mapping[str, str | None] = field(default_factory=lambda: dict.fromkeys(COLOR_KEYS))
+    hdr: Mapping[str, Any] | None = None
+    emit: tuple[int, int] | None = None
+    frames_total: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    encoder: Mapping[str, Any] = field(default_factory=lambda: dict(ENCODER_DEFAULTS))
+
+    def __post_init__(self) -> None:
+        if not self.codec or not isinstance(self.codec, str):
+            raise _wrong("codec", self.codec, "the name of a codec, such as 'h264'")
+        if not isinstance(self.extradata, bytes):
+            raise _wrong("extradata", type(self.extradata).__name__, "bytes")
+        for name, optional in (("time_base", False), ("frame_rate", True), ("sample_aspect_ratio", True)):
+            value = getattr(self, name)
+            if value is None and optional:
+                continue
+            if not _is_rational(value):
+                raise _wrong(name, value, "[n, d] with n and d greater than 0" + (", or null" if optional else ""))
+        for name in ("width", "height"):
+            if not _is_int(getattr(self, name)) or getattr(self, name) < 1:
+                raise _wrong(name, getattr(self, name), "a number of pixels greater than 0")
+        if not _is_int(self.rotation):
+            raise _wrong("rotation", self.rotation, "a whole number of degrees")
+        if self.field_order is not None and self.field_order not in FIELD_ORDERS:
+            raise _wrong("field_order", self.field_order, f"{', '.join(FIELD_ORDERS)}, or null")
+        _check_keys("color", self.color, COLOR_KEYS)
+        for key, value in self.color.items():
+            if value is not None and not isinstance(value, str):
+                raise _wrong(f"color.{key}", value, "one of FFmpeg's names, or null")
+        if self.hdr is not None:
+            _check_keys("hdr", self.hdr, ("mastering_display", "content_light"))
+        if self.emit is not None and not (
+            len(self.emit) == 2 and all(_is_int(value) for value in self.emit) and self.emit[0] < self.emit[1]
+        ):
+            raise _wrong("emit", self.emit, "[first, end) in pts with first < end, or null")
+        if self.frames_total is not None and (not _is_int(self.frames_total) or self.frames_total < 0):
+            raise _wrong("frames_total", self.frames_total, "a number of frames, or null")
+        _check_keys("encoder", self.encoder, tuple(ENCODER_DEFAULTS))
+        if not isinstance(self.options, Mapping):
+            raise _wrong("options", self.options, "an object")
+
+    def to_json(self) -> str:
+        """STREAM as the contract has it: ASCII, the same text for the same stream."""
+        values: dict[str, Any] = {"contract": CONTRACT}
+        values |= {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        values["extradata"] = base64.b64encode(self.extradata).decode("ascii")
+        values["color"] = {key: self.color.get(key) for key in COLOR_KEYS}
+        values["encoder"] = {key: self.encoder.get(key, default) for key, default in ENCODER_DEFAULTS.items()}
+        return json.dumps(values, default=dict)
+
+    @classmethod
+    def from_json(cls, stream: str | Mapping[str, Any]) -> "StreamDescription":
+        """Read STREAM, as text or already parsed. An unknown key is an error that lists the known ones.
+
+        Raises InputError.
+        """
+        values = _parse(stream)
+        known = tuple(entry.name for entry in fields(cls))
+        _check_keys("STREAM", values, ("contract", *known))
+        if values.get("contract") != CONTRACT:
+            raise _wrong("contract", values.get("contract"), f"{CONTRACT}; use a client and a server of one version")
+        missing = [name for name in ("codec", "time_base", "width", "height") if name not in values]
+        if missing:
+            raise InputError(
+                f"STREAM: {missing[0]!r} is missing; got {sorted(values)!r}; needed are codec, time_base, width and "
+                f"height"
+            )
+        given = {name: values[name] for name in known if name in values}
+        for name in ("time_base", "frame_rate", "sample_aspect_ratio", "emit"):
+            if isinstance(given.get(name), list):
+                given[name] = tuple(given[name])
+        try:
+            given["extradata"] = base64.b64decode(given.get("extradata") or "", validate=True)
+        except (binascii.Error, TypeError, ValueError) as error:
+            raise _wrong("extradata", given.get("extradata"), f"bytes in base64 ({error})") from error
+        # A null stands for the default wherever null is no value of its own.
+        for name in ("rotation", "color", "options", "encoder"):
+            if given.get(name, ...) is None:
+                del given[name]
+        return cls(**given)
+
+
+def _parse(stream: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(stream, str):
+        return stream
+    try:
+        values = json.loads(stream)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"STREAM: not JSON ({error}); got {stream[:80]!r}; allowed is a JSON object with START and nothing "
+            f"afterwards"
+        ) from error
+    if not isinstance(values, dict):
+        raise InputError(f"STREAM: got {stream[:80]!r}; allowed is a JSON object with START and nothing afterwards")
+    return values
+
+
+def _check_keys(name: str, value: object, known: tuple[str, ...]) -> None:
+    if not isinstance(value, Mapping):
+        raise _wrong(name, value, f"an object with the keys {', '.join(known)}")
+    unknown = sorted(set(value) - set(known))
+    if unknown:
+        raise InputError(
+            f"{name}: unknown key {unknown[0]!r}; known are {', '.join(known)}; remove it or mend its name"
+        )
+
+
+def _wrong(name: str, value: object, allowed: str) -> InputError:
+    return InputError(f"STREAM: {name} cannot be {value!r}; allowed is {allowed}")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_rational(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(_is_int(part) and part > 0 for part in value)

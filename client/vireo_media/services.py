@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: MIT
+"""The service description that every ensemble's configuration carries, as a value that checks itself."""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from vireo_media.description import CONTRACT, ENCODER_DEFAULTS, StreamDescription
+from vireo_media.errors import ExchangeError, InputError, OptionError
+
+__all__ = ["ServiceDescription", "check_options"]
+
+ServiceKind = Literal["transformation", "extraction"]
+
+_JSON_TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+    "null": (type(None),),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceDescription:
+    """What a service is and what it allows.
+
+    `segments`: a video may be cut into segments. `max_packets` packets in a request, `max_rows` frames in a reply,
+    `max_pixels` pixels in a picture. `lookahead_frames` and `lookback_frames` of a segment's neighbours are decoded
+    with it. `revision` names the configuration and the weights. `options` is a JSON Schema of what a caller may set.
+
+    Raises ExchangeError where a value cannot be.
+    """
+
+    name: str
+    kind: ServiceKind
+    contract: int = CONTRACT
+    segments: bool = True
+    lookahead_frames: int = 0
+    lookback_frames: int = 0
+    max_packets: int = 8
+    max_rows: int = 8
+    max_pixels: int | None = None
+    revision: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.contract != CONTRACT:
+            raise self._wrong("contract", self.contract, f"{CONTRACT}; use a client and a server of one version")
+        if self.kind not in ("transformation", "extraction"):
+            raise self._wrong("kind", self.kind, "'transformation' or 'extraction'")
+        for name, least in (("max_packets", 1), ("max_rows", 1), ("lookahead_frames", 0), ("lookback_frames", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise self._wrong(name, value, f"a whole number of at least {least}")
+        if self.max_pixels is not None and (not isinstance(self.max_pixels, int) or self.max_pixels < 1):
+            raise self._wrong("max_pixels", self.max_pixels, "a number of pixels, or null")
+
+    @classmethod
+    def from_json(cls, name: str, text: str) -> "ServiceDescription":
+        """The description of service `name` from the parameter's text. Raises ExchangeError."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ExchangeError(
+                f"service {name!r}: its description is not JSON ({error}); got {text[:80]!r}; mend the parameter "
+                f"'vireo' in "
+                "its config.pbtxt"
+            ) from error
+        known = {entry.name for entry in fields(cls)} - {"name"}
+        if not isinstance(values, dict) or not {"contract", "kind"} <= set(values):
+            raise ExchangeError(
+                f"service {name!r}: its description is {text[:80]!r}; allowed is an object with at least contract and "
+                f"kind; "
+                "mend the parameter 'vireo' in its config.pbtxt"
+            )
+        # A later minor addition to the description must not lock out this client: keys it does not know are not its
+        # business.
+        return cls(name=name, **{key: value for key, value in values.items() if key in known})
+
+    def check_stream(self, stream: StreamDescription) -> None:
+        """Refuse, before a byte is sent, what the service would refuse. Raises InputError."""
+        pixels = stream.width * stream.height
+        if self.max_pixels is not None and pixels > self.max_pixels:
+            raise InputError(
+                f"service {self.name!r}: the picture is {stream.width}x{stream.height} = {pixels!r} pixels; allowed "
+                f"are "
+                f"{self.max_pixels!r} (max_pixels in its configuration); scale the source down or raise the limit"
+            )
+
+    def _wrong(self, name: str, value: object, allowed: str) -> ExchangeError:
+        return ExchangeError(
+            f"service {self.name!r}: {name} of its description cannot be {value!r}; allowed is {allowed}"
+        )
+
+
+def check_options(service: ServiceDescription, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split a caller's options into those of the service and those of the encoder, and check them.
+
+    The service's are checked against its JSON Schema (type, enum, minimum, maximum, required); defaults are the
+    service's own business. Values given as text, as a command line gives them, are read as what the schema asks for.
+
+    Returns (options, encoder). Raises OptionError that lists the known ones.
+    """
+    properties: Mapping[str, Any] = service.options.get("properties", {})
+    chosen: dict[str, Any] = {}
+    encoder: dict[str, Any] = {}
+    encodes = service.kind == "transformation"
+    for name, value in options.items():
+        if name in properties:
+            chosen[name] = _checked(service.name, name, value, properties[name])
+        elif encodes and name in ENCODER_DEFAULTS:
+            encoder[name] = _checked(service.name, name, value, _ENCODER_SCHEMA[name])
+        else:
+            known = ", ".join(sorted([*properties, *(ENCODER_DEFAULTS if encodes else ())])) or "none"
+            raise OptionError(f"service {service.name!r}: unknown option {name!r}; known are {known}; mend its name")
+    missing = [name for name in service.options.get("required", []) if name not in chosen]
+    if missing:
+        raise OptionError(
+            f"service {service.name!r}: option {missing[0]!r} is missing; got {sorted(options)!r}; give it a value"
+        )
+    return chosen, encoder
+
+
+_ENCODER_SCHEMA: Mapping[str, Mapping[str, Any]] = {
+    "codec": {"type": "string"},
+    "preset": {"type": ["string", "integer"]},
+    "crf": {"type": "number", "minimum": 0, "maximum": 63},
+    "threads": {"type": "integer", "minimum": 1, "maximum": 64},
+    "maxrate": {"type": ["integer", "null"], "minimum": 1000},
+    "latency": {"type": "string", "enum": ["normal", "low"]},
+}
+
+
+def _checked(service: str, name: str, value: Any, schema: Mapping[str, Any]) -> Any:
+    """`value` if it fits `schema`, read from text where the schema wants no text."""
+    wanted = schema.get("type")
+    types = [wanted] if isinstance(wanted, str) else list(wanted or [])
+    if isinstance(value, str) and types and "string" not in types:
+        # What is no JSON stays text, and is refused below with what is allowed.
+        with contextlib.suppress(json.JSONDecodeError):
+            value = json.loads(value)
+    allowed = _allowed(schema, types)
+    fits = not types or any(_is_type(value, kind) for kind in types)
+    if fits and "enum" in schema:
+        fits = value in schema["enum"]
+    if fits and isinstance(value, int | float) and not isinstance(value, bool):
+        fits = schema.get("minimum", value) <= value <= schema.get("maximum", value)
+    if not fits:
+        raise OptionError(f"service {service!r}: option {name!r} cannot be {value!r}; allowed is {allowed}")
+    return value
+
+
+def _is_type(value: object, kind: str) -> bool:
+    if isinstance(value, bool):
+        return kind == "boolean"
+    return isinstance(value, _JSON_TYPES.get(kind, ()))
+
+
+def _allowed(schema: Mapping[str, Any], types: list[str]) -> str:
+    if "enum" in schema:
+        return ", ".join(repr(value) for value in schema["enum"])
+    words = " or ".join(types) or "any value"
+    if "minimum" in schema and "maximum" in schema:
+        return f"{words} in {schema['minimum']!r}..{schema['maximum']!r}"
+    if "minimum" in schema:
+        return f"{words} of at least {schema['minimum']!r}"
+    return f"{words} of at most {schema['maximum']!r}" if "maximum" in schema else words
