@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""What happens to a picture before a super-resolution network sees it: halved, then compressed with H.264 and decoded.
+
+Colour goes through BT.709 limited 4:2:0 with left-sited chroma both ways, as in the served chain, so the network learns the
+chroma it will really get.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, cast
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from numpy.typing import NDArray
+from PIL import Image
+
+__all__ = ["Compression", "Shrink", "compress", "crop_path", "halve", "yuv420_from_rgb"]
+
+Shrink = Literal["bicubic", "bilinear", "area"]
+
+_FILTERS: dict[Shrink, Image.Resampling] = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "area": Image.Resampling.BOX,
+}
+
+# swscale's exact path: both flags are needed, either alone keeps nearest chroma and truncation.
+_EXACT = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+
+# BT.709 limited range, 8 bit: rows Y, Cb, Cr from RGB 0..255 (ITU-R BT.709-6, 3.2 to 3.5).
+_BT709 = np.array(
+    [[0.182586, 0.614231, 0.062007], [-0.100644, -0.338572, 0.439216], [0.439216, -0.398942, -0.040274]], np.float32
+)
+_BT709_OFFSET = np.array([16.0, 128.0, 128.0], np.float32)
+
+
+@dataclass(frozen=True)
+class Compression:
+    """How a clip is compressed: x264's constant rate factor (0..51, 18 is mild) and preset."""
+
+    crf: int
+    preset: str = "medium"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crf <= 51:
+            raise ValueError(f"compression: crf {self.crf!r} is outside 0..51; x264's default is 23, and 18 is mild")
+
+
+def halve(picture: NDArray[np.uint8], *, shrink: Shrink = "bicubic") -> NDArray[np.uint8]:
+    """Halve an (H, W, 3) uint8 picture, H and W even, with an antialiased kernel of Pillow's."""
+    height, width = picture.shape[:2]
+    return np.asarray(Image.fromarray(picture).resize((width // 2, height // 2), _FILTERS[shrink]))
+
+
+def crop_path(
+    picture: NDArray[np.uint8], *, size: tuple[int, int], start: tuple[int, int], step: tuple[int, int], frames: int
+) -> NDArray[np.uint8]:
+    """Cut (T, h, w, 3) out of an (H, W, 3) picture: a window that moves by `step` (rows, columns) each frame.
+
+    Raises ValueError if the window leaves the picture.
+    """
+    windows = []
+    for index in range(frames):
+        top, left = start[0] + index * step[0], start[1] + index * step[1]
+        if top < 0 or left < 0 or top + size[0] > picture.shape[0] or left + size[1] > picture.shape[1]:
+            raise ValueError(
+                f"crop path: frame {index} at {(top, left)!r} with size {size!r} leaves the picture of "
+                f"{picture.shape[:2]!r}; use a smaller step, fewer frames or another start"
+            )
+        windows.append(picture[top : top + size[0], left : left + size[1]])
+    return np.stack(windows)
+
+
+def yuv420_from_rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Convert (H, W, 3) uint8 RGB to planar 4:2:0 BT.709 limited, as (H * 3 / 2, W) uint8 (Y, then Cb, then Cr).
+
+    Chroma is left-sited: [1 2 1] / 4 around even columns, the mean of two rows; edges are repeated.
+    """
+    height, width = picture.shape[:2]
+    yuv = picture.astype(np.float32) @ _BT709.T + _BT709_OFFSET
+    chroma = (yuv[0::2, :, 1:] + yuv[1::2, :, 1:]) / 2
+    padded = np.pad(chroma, ((0, 0), (1, 1), (0, 0)), mode="edge")
+    chroma = (padded[:, 0:-2:2] + 2 * padded[:, 1:-1:2] + padded[:, 2::2]) / 4
+    planes = [yuv[:, :, 0].reshape(-1), chroma[:, :, 0].reshape(-1), chroma[:, :, 1].reshape(-1)]
+    return np.clip(np.concatenate(planes) + 0.5, 0, 255).astype(np.uint8).reshape(height * 3 // 2, width)
+
+
+def compress(clip: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], compression: Compression) -> NDArray[np.uint8]:
+    """Encode (T, H, W, 3) uint8 RGB with x264 (B-frames and all, as the preset says), and give the decoded frames.
+
+    H and W must be even. Returns (T, H, W, 3) uint8 RGB in display order.
+    """
+    height, width = clip[0].shape[:2]
+    encoder = cast(av.VideoCodecContext, av.CodecContext.create("libx264", "w"))
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+    encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
+    encoder.colorspace, encoder.color_range = Colorspace.ITU709, ColorRange.MPEG
+    encoder.color_primaries, encoder.color_trc = 1, 1
+    # One thread: x264 writes other bytes with another number of threads, and several clips are made side by side.
+    encoder.thread_count = 1
+    encoder.options = {"crf": str(compression.crf), "preset": compression.preset}
+    packets = []
+    for index, picture in enumerate(clip):
+        frame = av.VideoFrame.from_ndarray(yuv420_from_rgb(picture), format="yuv420p")
+        frame.colorspace, frame.color_range, frame.pts = Colorspace.ITU709, ColorRange.MPEG, index
+        packets += encoder.encode(frame)
+    packets += encoder.encode(None)
+
+    decoder = cast(av.VideoCodecContext, av.CodecContext.create("h264", "r"))
+    decoder.thread_count = 1
+    frames = [frame for packet in packets for frame in decoder.decode(packet)]
+    frames += decoder.decode(None)
+    if len(frames) != len(clip):
+        raise RuntimeError(f"compress: {len(clip)} frames went into x264 and {len(frames)} came back")
+    pictures = [f.reformat(format="rgb24", interpolation=_EXACT).to_ndarray() for f in frames]
+    return np.stack(cast(list[NDArray[np.uint8]], pictures))
