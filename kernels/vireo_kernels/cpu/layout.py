@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+"""Planes into FRAMES, compiled for the CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from vireo_kernels.arguments import read_only
+
+
+@njit(nogil=True, cache=True)
+def _merge(y, u, v, width, shift, words):
+    """Rows of `y`, `u`, `v` may be longer than the picture is wide."""
+    height = y.shape[0]
+    for row in range(height):
+        source, target = y[row], words[row]
+        for i in range(width):
+            target[i] = source[i] << shift
+        if width % 2:
+            target[width] = target[width - 1]
+    for row in range(u.shape[0]):
+        first, second, pairs = u[row], v[row], words[height + row]
+        for i in range((width + 1) // 2):
+            pairs[2 * i] = first[i] << shift
+            pairs[2 * i + 1] = second[i] << shift
+
+
+def _whole_rows(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The plane with its pitch as part of each row: contiguous, so that loops over it become vector code.
+
+    The last row then seems to end behind the array; nothing reads there.
+    """
+    pitch = plane.strides[0] // plane.itemsize
+    rows = np.lib.stride_tricks.as_strided(plane, (plane.shape[0], pitch), (plane.strides[0], plane.itemsize))
+    return read_only(rows)
+
+
+def merge(
+    y: npt.NDArray[Any], u: npt.NDArray[Any], v: npt.NDArray[Any], *, shift: int, words: npt.NDArray[Any]
+) -> None:
+    """Planar YUV 4:2:0 into `(H + ceil(H/2), 2 ceil(W/2))` samples, each code shifted left by `shift`."""
+    _merge(_whole_rows(y), _whole_rows(u), _whole_rows(v), y.shape[1], np.int32(shift), words)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""The FRAMES layout, and decoded planes into it and out of it.
+
+FRAMES is `(T, H + ceil(H/2), 2 ceil(W/2) B) uint8`, C-contiguous, B bytes a sample: H rows of luma, then ceil(H/2) rows
+of interleaved U and V. `nv12` has one byte a sample; `p010` two, little-endian, the 10-bit code in the upper bits
+(code << 6). Where W is odd a luma row ends in one padding sample, which is written as a copy of the last one and never
+read.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from vireo_kernels.arguments import Array, describe, require_array, require_choice, require_positive, require_writable
+
+PixelFormat = Literal["nv12", "p010"]
+BITS: dict[str, int] = {"nv12": 8, "p010": 10}
+
+
+def frames_shape(count: int, *, width: int, height: int, pixel_format: PixelFormat) -> tuple[int, int, int]:
+    """The shape of FRAMES for `count` pictures: `(T, H + ceil(H/2), 2 ceil(W/2) B)` in bytes."""
+    require_choice("frames_shape", "pixel_format", pixel_format, BITS)
+    require_positive("frames_shape", "width", width)
+    require_positive("frames_shape", "height", height)
+    return count, height + (height + 1) // 2, 2 * ((width + 1) // 2) * (1 if pixel_format == "nv12" else 2)
+
+
+def words_of(frames: Array, pixel_format: PixelFormat) -> Array:
+    """FRAMES as samples: `(T, rows, 2 ceil(W/2))` uint8 or uint16, a view."""
+    return frames if pixel_format == "nv12" else frames.view(np.uint16)
+
+
+def require_frames(
+    function: str, name: str, frames: Array, *, width: int, height: int, pixel_format: PixelFormat
+) -> None:
+    """Raise unless `frames` is FRAMES of this size and format."""
+    require_choice(function, "pixel_format", pixel_format, BITS)
+    require_positive(function, "width", width)
+    require_positive(function, "height", height)
+    _, rows, row_bytes = frames_shape(1, width=width, height=height, pixel_format=pixel_format)
+    require_array(function, name, frames, dtypes=("uint8",), shape=("T", rows, row_bytes))
+
+
+def planes_to_frames(
+    y: npt.NDArray[np.generic], u: npt.NDArray[np.generic], v: npt.NDArray[np.generic], *, out: npt.NDArray[np.uint8]
+) -> None:
+    """Interleave one decoded picture of planar YUV 4:2:0 into one row of FRAMES.
+
+    Args:
+        y: `(H, W)`; uint8 (yuv420p: NV12 comes out) or uint16 (yuv420p10le, low-aligned 10-bit codes: P010 comes out).
+        u: `(ceil(H/2), ceil(W/2))`, dtype of `y`. Rows may have a pitch; samples of a row must be adjacent.
+        v: like `u`.
+        out: `(H + ceil(H/2), 2 ceil(W/2) B) uint8`, C-contiguous: `frames[t]`.
+
+    Raises:
+        TypeError: another dtype.
+        ValueError: shapes that do not belong together, or samples of a row that are not adjacent.
+    """
+    function = "planes_to_frames"
+    require_array(function, "y", y, dtypes=("uint8", "uint16"), shape=("H", "W"), contiguous=False)
+    height, width = y.shape
+    chroma = ((height + 1) // 2, (width + 1) // 2)
+    for name, plane in (("u", u), ("v", v)):
+        require_array(function, name, plane, dtypes=(str(y.dtype),), shape=chroma, contiguous=False)
+    for name, plane in (("y", y), ("u", u), ("v", v)):
+        row_pitch, step = plane.strides
+        if step != plane.itemsize or row_pitch % plane.itemsize or row_pitch < plane.shape[1] * plane.itemsize:
+            raise ValueError(
+                f"{function}: {name} {describe(plane)} has strides {plane.strides}; the samples of a row must be "
+                "adjacent and each row must begin a whole number of samples after the one before"
+            )
+    require_array(function, "out", out, dtypes=("uint8",), shape=(height + chroma[0], 2 * chroma[1] * y.itemsize))
+    require_writable(function, "out", out)
+    from vireo_kernels.cpu import layout as cpu
+
+    cpu.merge(y, u, v, shift=0 if y.itemsize == 1 else 6, words=out.view(y.dtype))
