@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: MIT
+"""The life signs of a stage: who runs, since when it computes, how many streams it holds, and whether it may take more.
+
+`vireo serve` makes a runtime folder and names it in the environment variable VIREO_RUNTIME_DIR. Every process of a
+stage writes `<model>-<pid>.json` there; the server reads them to drain before it stops and to find stages that hang.
+Under plain `tritonserver` the variable is unset and everything here does nothing.
+
+Times are seconds of `time.monotonic()`, which on Linux is one clock for all processes of a machine and never jumps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+RUNTIME_DIR_VARIABLE = "VIREO_RUNTIME_DIR"
+DRAINING_FILE = "draining"
+
+_BEAT_SECONDS = 0.5
+_DRAINING_CACHE_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What one process of a stage last said about itself.
+
+    Attributes:
+        pid: process id of the stage.
+        model: name of the Triton model.
+        open_streams: how many streams it holds.
+        busy_since: when the oldest request that still runs began (monotonic seconds), None if idle.
+        updated: when this was written (monotonic seconds).
+    """
+
+    pid: int
+    model: str
+    open_streams: int
+    busy_since: float | None
+    updated: float
+
+    def __post_init__(self) -> None:
+        if self.pid <= 0 or self.open_streams < 0:
+            raise ValueError(f"heartbeat: {self!r} is not possible; pid must be positive and open_streams not negative")
+
+
+class Heartbeat:
+    """The door side: one for each process of a stage, made in `initialize` and closed in `finalize`.
+
+    A thread writes the file twice a second, so a request costs no disk access, and a process that is frozen as a whole
+    shows as a file that is no longer updated. A change of the number of streams is written at once.
+
+    Args:
+        model: name of the Triton model.
+        folder: the runtime folder; taken from VIREO_RUNTIME_DIR if None. Without either, nothing is ever written.
+    """
+
+    def __init__(self, model: str, *, folder: Path | None = None) -> None:
+        if folder is None and os.environ.get(RUNTIME_DIR_VARIABLE):
+            folder = Path(os.environ[RUNTIME_DIR_VARIABLE])
+        self._model = model
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._open_streams = 0
+        self._running: dict[object, float] = {}
+        self._closed = threading.Event()
+        self._draining = False
+        self._draining_looked = float("-inf")
+        if folder is not None:
+            self._path = folder / f"{model}-{os.getpid()}.json"
+            self._write()
+            self._thread = threading.Thread(target=self._beat, name="vireo-heartbeat", daemon=True)
+            self._thread.start()
+
+    def streams(self, count: int) -> None:
+        """Say how many streams this process holds now."""
+        with self._lock:
+            changed = count != self._open_streams
+            self._open_streams = count
+        if changed:
+            self._write()
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Mark the time inside as computing; may be nested and entered from several threads."""
+        token = object()
+        with self._lock:
+            self._running[token] = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._running[token]
+
+    def draining(self) -> bool:
+        """Say whether the server is about to stop: decode must then refuse new streams (UNAVAILABLE)."""
+        if self._folder is None or self._draining:
+            return self._draining
+        now = time.monotonic()
+        if now - self._draining_looked >= _DRAINING_CACHE_SECONDS:
+            self._draining_looked = now
+            self._draining = (self._folder / DRAINING_FILE).exists()
+        return self._draining
+
+    def close(self) -> None:
+        """Stop beating and take the file away; may be called twice."""
+        if self._folder is None or self._closed.is_set():
+            return
+        self._closed.set()
+        self._thread.join(timeout=5 * _BEAT_SECONDS)
+        with self._lock:
+            self._path.unlink(missing_ok=True)
+
+    def _beat(self) -> None:
+        while not self._closed.wait(_BEAT_SECONDS):
+            self._write()
+
+    def _write(self) -> None:
+        if self._folder is None:
+            return
+        with self._lock:
+            if self._closed.is_set():
+                return
+            beat = Beat(
+                pid=os.getpid(),
+                model=self._model,
+                open_streams=self._open_streams,
+                busy_since=min(self._running.values(), default=None),
+                updated=time.monotonic(),
+            )
+            new = self._path.with_suffix(".new")
+            # A full disk, or a folder that the stopping server took away before this process ended, is no reason to
+            # fail a request: the next beat tries again.
+            with suppress(OSError):
+                new.write_text(json.dumps(asdict(beat)), encoding="utf-8")
+                new.replace(self._path)
+
+
+def read_beats(folder: Path) -> list[Beat]:
+    """Give what every process of every stage last wrote, those of dead processes included, by file name.
+
+    Args:
+        folder: the runtime folder.
+    """
+    beats = []
+    for path in sorted(folder.glob("*-*.json")):
+        # A stage that ends takes its file away between the listing and the reading.
+        try:
+            beats.append(Beat(**json.loads(path.read_text(encoding="utf-8"))))
+        except FileNotFoundError:
+            continue
+    return beats

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+"""Starting a Triton server on Vireo's model repository, and stopping it without losing anything."""
+
+from vireo_server.launching.backends import assemble_backends
+from vireo_server.launching.command import PlainCommand, plain_command
+from vireo_server.launching.errors import (
+    LaunchError,
+    LibpythonNotFoundError,
+    ModelLoadError,
+    PlatformError,
+    PortError,
+    RepositoryError,
+    ServerDiedError,
+    StartTimeoutError,
+    StubNotFoundError,
+    TritonNotFoundError,
+    UnknownServiceError,
+)
+from vireo_server.launching.server import RunningServer, running_server
+from vireo_server.launching.triton import Triton, find_triton
+
+__all__ = [
+    "LaunchError",
+    "LibpythonNotFoundError",
+    "ModelLoadError",
+    "PlainCommand",
+    "PlatformError",
+    "PortError",
+    "RepositoryError",
+    "RunningServer",
+    "ServerDiedError",
+    "StartTimeoutError",
+    "StubNotFoundError",
+    "Triton",
+    "TritonNotFoundError",
+    "UnknownServiceError",
+    "assemble_backends",
+    "find_triton",
+    "plain_command",
+    "running_server",
+]

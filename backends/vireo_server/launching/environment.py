@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""The environment variables of the server process, which its stages inherit."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from vireo_server.heartbeat import RUNTIME_DIR_VARIABLE
+from vireo_server.launching.backends import PYTHON_BACKEND
+from vireo_server.launching.triton import Triton
+
+# PYTHONWARNINGS=error turns a library's deprecation into a stage that does not load; AIP_MODE makes Triton open a
+# second HTTP port on all addresses; PYTHONHOME of another Python makes the stub look for its modules there.
+_DROPPED = ("PYTHONWARNINGS", "AIP_MODE", "PYTHONHOME")
+
+
+def needed_environment(
+    triton: Triton, *, backends: Path, base: Mapping[str, str] | None = None, python: Path | None = None
+) -> dict[str, str]:
+    """Give the variables that `tritonserver` needs to serve an assembled backend directory.
+
+    Args:
+        triton: the server.
+        backends: the assembled backend directory.
+        base: the environment that is extended; this process's if None.
+        python: the Python program whose packages the stages use; the running one if None.
+    """
+    base = os.environ if base is None else base
+    python = Path(sys.executable) if python is None else python
+    libraries = [str(folder) for folder in (*triton.library_folders, backends / PYTHON_BACKEND)]
+    return {
+        # The interpreter inside the stub finds its packages through the first `python3` on PATH.
+        "PATH": os.pathsep.join([str(_folder_with_python3(python, backends)), *_split(base.get("PATH", os.defpath))]),
+        "LD_LIBRARY_PATH": os.pathsep.join([*libraries, *_split(base.get("LD_LIBRARY_PATH", ""))]),
+        # Otherwise the stub's standard output is ASCII, and printing a caller's text is an exception.
+        "PYTHONUTF8": "1",
+    }
+
+
+def server_environment(triton: Triton, *, backends: Path, runtime: Path, cache: Path) -> dict[str, str]:
+    """Give the whole environment of a server that Vireo starts.
+
+    Args:
+        triton: the server.
+        backends: the assembled backend directory.
+        runtime: the runtime folder, where stages leave their heartbeats.
+        cache: a folder of the user for compiled code.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _DROPPED}
+    environment |= needed_environment(triton, backends=backends, base=environment)
+    environment[RUNTIME_DIR_VARIABLE] = str(runtime)
+    if "NUMBA_CACHE_DIR" not in environment and not _kernels_writable():
+        environment["NUMBA_CACHE_DIR"] = str(cache / "numba")
+    return environment
+
+
+def _folder_with_python3(python: Path, backends: Path) -> Path:
+    # Links are not resolved: a virtual environment is recognised by the place of its `python3`.
+    beside = python.parent / "python3"
+    if beside.exists() and beside.resolve() == python.resolve():
+        return python.parent
+    # A `python3.12` whose neighbour `python3` is another version.
+    link = backends / PYTHON_BACKEND / "python3"
+    link.unlink(missing_ok=True)
+    link.symlink_to(python)
+    return link.parent
+
+
+def _kernels_writable() -> bool:
+    # Numba keeps compiled kernels beside their source if it can.
+    spec = importlib.util.find_spec("vireo_kernels")
+    return spec is not None and spec.origin is not None and os.access(Path(spec.origin).parent, os.W_OK)
+
+
+def _split(paths: str) -> list[str]:
+    return [path for path in paths.split(os.pathsep) if path]

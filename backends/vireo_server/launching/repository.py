@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""Reading a model repository: which models it has, which are services, and what to load."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vireo_server.launching.errors import RepositoryError, UnknownServiceError
+
+FILE_MODEL = "file"
+
+_CONFIG = "config.pbtxt"
+# A whole protobuf parser would need tritonclient, which a server does not; these two facts are all we ask, and Triton
+# itself judges the rest. Comments and strings are taken out first, or put aside, so neither can mislead.
+_COMMENT_OR_STRING = re.compile(r"""(?P<string>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|#[^\n]*""")
+_ENSEMBLE = re.compile(r"""\bensemble_scheduling\b""")
+_STEP = re.compile(r"""\bmodel_name\s*:\s*["']([^"']+)["']""")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A model repository as it lies on disk.
+
+    Attributes:
+        folder: absolute.
+        models: all models, sorted.
+        ensembles: those that are ensembles, sorted.
+        steps: those that an ensemble uses, sorted.
+    """
+
+    folder: Path
+    models: tuple[str, ...]
+    ensembles: tuple[str, ...]
+    steps: tuple[str, ...]
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """What a caller may ask for: every model that is no part of another, the BLS model `file` left out."""
+        return tuple(name for name in self.models if name not in self.steps and name != FILE_MODEL)
+
+    def to_load(self, services: Iterable[str] | None) -> tuple[str, ...]:
+        """Give the models to name to Triton: the services (all if None) and `file`; ensembles bring their steps.
+
+        Raises:
+            UnknownServiceError: a name that is not in the repository.
+        """
+        wanted = self.services if services is None else tuple(dict.fromkeys(services))
+        for name in wanted:
+            if name not in self.models:
+                raise UnknownServiceError(
+                    f"serve: the repository {str(self.folder)!r} has no service {name!r}; "
+                    f"it has {', '.join(self.services)}; name one of these with --service, or none for all"
+                )
+        rest = (FILE_MODEL,) if FILE_MODEL in self.models and FILE_MODEL not in wanted else ()
+        return wanted + rest
+
+
+def read_repository(folder: Path) -> Repository:
+    """Read a model repository.
+
+    Raises:
+        RepositoryError: the folder does not exist, or none of its folders has a `config.pbtxt`.
+    """
+    folder = folder.absolute()
+    if not folder.is_dir():
+        raise RepositoryError(
+            f"serve: the model repository {str(folder)!r} does not exist; "
+            f"it must be a folder with a folder for each model; check --repository"
+        )
+    configs = {path.parent.name: _read(path) for path in sorted(folder.glob(f"*/{_CONFIG}"))}
+    if not configs:
+        hint = ""
+        if (folder / _CONFIG).is_file():
+            hint = f"; this is one model, its repository is the folder above: {str(folder.parent)!r}"
+        raise RepositoryError(
+            f"serve: {str(folder)!r} is not a model repository: no {_CONFIG!r} in any folder of it; "
+            f"each model needs <repository>/<model>/{_CONFIG}; check --repository{hint}"
+        )
+    ensembles = tuple(name for name, text in configs.items() if _ENSEMBLE.search(_without_strings(text)))
+    steps = {step for name in ensembles for step in _STEP.findall(configs[name])}
+    return Repository(folder=folder, models=tuple(configs), ensembles=ensembles, steps=tuple(sorted(steps)))
+
+
+def _read(path: Path) -> str:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return _COMMENT_OR_STRING.sub(lambda match: match["string"] or "", text)
+
+
+def _without_strings(text: str) -> str:
+    return _COMMENT_OR_STRING.sub('""', text)
