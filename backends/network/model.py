@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+"""network: pictures to pictures. Stateless, so Triton batches the rows of different streams together."""
+
+from pathlib import Path
+
+from vireo_server.heartbeat import Heartbeat
+from vireo_server.inference import infer
+from vireo_server.runtimes import load_runtime
+from vireo_server.settings import NetworkSettings, read_settings
+from vireo_server.wire import Request
+
+
+class TritonPythonModel:
+    """Triton's door to `vireo_server.runtimes`."""
+
+    def initialize(self, args):
+        settings = read_settings(NetworkSettings, args)
+        folder = Path(args["model_repository"]) / args["model_version"]
+        self.model = args["model_name"]
+        self.runtime = load_runtime(settings.runtime, folder / settings.file, threads=settings.threads)
+        self.heartbeat = Heartbeat(self.model)
+
+    def execute(self, requests):
+        with self.heartbeat.busy():
+            infer(self.runtime, [Request(request, stage="network") for request in requests], model=self.model)
+
+    def finalize(self):
+        self.heartbeat.close()

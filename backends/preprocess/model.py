@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: MIT
+"""preprocess: frames to what the network takes, and which rows it must compute."""
+
+from vireo_server.preprocessing import PreprocessStage
+from vireo_server.sequences import Streams
+from vireo_server.settings import PreprocessSettings, read_settings
+from vireo_server.wire import Request
+
+
+class TritonPythonModel:
+    """Triton's door to `vireo_server.preprocessing`."""
+
+    def initialize(self, args):
+        settings = read_settings(PreprocessSettings, args)
+        self.streams = Streams(
+            lambda: PreprocessStage(settings), name=args["model_name"], idle_seconds=settings.idle_seconds
+        )
+
+    def execute(self, requests):
+        for request in requests:
+            self.streams.submit(Request(request, stage="preprocess"))
+
+    def finalize(self):
+        self.streams.close()

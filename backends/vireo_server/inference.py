@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""Requests of many streams through one network."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+
+from vireo_server.errors import Internal
+from vireo_server.runtimes import Runtime
+from vireo_server.wire import Request, log_error
+
+
+def infer(runtime: Runtime, requests: Sequence[Request], *, model: str) -> None:
+    """Answer every request, each as soon as its own rows are done rather than when the whole batch is.
+
+    INPUT is `(R, 3, H, W) uint8`, OUTPUT `(R, C, H', W') uint8`. A network cannot pass an error on in FORMAT, which
+    it never sees, so it answers with one; the stages behind then miss the chunk, and the caller aborts the stream.
+    """
+    waiting = list(requests)
+    try:
+        outputs = runtime.run([request.array("INPUT") for request in requests])
+        for output in outputs:
+            waiting[0].answer({"OUTPUT": output})
+            waiting.pop(0)
+    except Exception as error:  # noqa: BLE001 - the border between our code, a runtime's, and Triton
+        log_error(f"{model}: {traceback.format_exc()}")
+        for request in waiting:
+            request.refuse(
+                Internal(
+                    f"{model} failed: {type(error).__name__}: {error}; see the server's log; too large a picture "
+                    "for this "
+                    "machine's memory is one cause",
+                    stage="network",
+                )
+            )

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""Frames to network input: which rows the network must compute, and their RGB."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from vireo_kernels.color import frames_to_rgb
+
+from vireo_server.errors import StageError
+from vireo_server.formats import KIND, NO_PICTURE, ROW, SOURCE, UNTOUCHED, Format, spare_rows
+from vireo_server.sequences import Stage
+from vireo_server.settings import PreprocessSettings
+from vireo_server.tags import NOTHING, color_spec
+from vireo_server.wire import Request, Tensors
+
+
+class PreprocessStage(Stage):
+    """The preprocess stage of one stream: source rows become INPUT, planar RGB `(R, 3, H, W) uint8`.
+
+    INPUT holds only what the network must compute; where that is nothing, one black row, since no tensor between
+    stages may be empty. TIMING's `row` says which row of OUTPUT will hold each picture.
+    """
+
+    def __init__(self, settings: PreprocessSettings) -> None:
+        self._settings = settings
+        self._noted = False
+
+    def open(self, request: Request) -> None:
+        """Nothing is kept from START: every request carries its FORMAT."""
+
+    def step(self, request: Request) -> Tensors:
+        """INPUT, TIMING and FORMAT for one request."""
+        format = Format.from_json(request.json("FORMAT"))
+        format.raise_error()
+        frames, timing = request.array("FRAMES"), request.array("TIMING").copy()
+        sources = np.flatnonzero(timing[:, KIND] == SOURCE)
+        timing[:, ROW] = NO_PICTURE
+        if format.pixel_format == "p010" and self._settings.ten_bit == "untouched":
+            timing[sources, ROW] = UNTOUCHED
+            sources = sources[:0]
+        else:
+            timing[sources, ROW] = np.arange(len(sources))
+        if not len(sources):
+            return {"INPUT": _black(format), "TIMING": timing, "FORMAT": format.to_json()}
+        rgb = frames_to_rgb(
+            frames if len(sources) == len(frames) else frames[sources],
+            width=format.width,
+            height=format.height,
+            pixel_format=format.pixel_format,
+            color=color_spec(format.color, stage="preprocess"),
+        )
+        return {"INPUT": rgb, "TIMING": timing, "FORMAT": self._note(format).to_json()}
+
+    def failure(self, error: StageError) -> Tensors:
+        """One black row, one spare row, and the error in FORMAT."""
+        spare = spare_rows(NOTHING.failed(error))
+        return {"INPUT": _black(NOTHING), "TIMING": spare["TIMING"], "FORMAT": spare["FORMAT"]}
+
+    def _note(self, format: Format) -> Format:
+        if format.pixel_format != "p010" or self._noted:
+            return format
+        self._noted = True
+        note = "the network computes in 8 bit: 10-bit frames are rounded for it, the output's format stays 10 bit"
+        return replace(format, report={**format.report, "notes": [*format.report.get("notes", []), note]})
+
+
+def _black(format: Format) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.zeros((1, 3, format.height, format.width), np.uint8)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""What runs a network: one interface, one adapter a runtime, chosen by the parameter `runtime`."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vireo_server.errors import SettingError
+
+Rows = npt.NDArray[np.uint8]
+
+
+class Runtime(ABC):
+    """A loaded network: planar RGB `(R, 3, H, W) uint8` to `(R, C, H', W') uint8`, every row by itself.
+
+    The result of a row does not depend on the rows beside it, to the bit: callers are promised the same bytes
+    whatever else the server does at the time.
+    """
+
+    @abstractmethod
+    def __init__(self, model: bytes, *, threads: int) -> None:
+        """Load an ONNX network, given as the file's bytes, for `threads` cores."""
+
+    @abstractmethod
+    def run(self, batches: Sequence[Rows]) -> Iterator[Rows]:
+        """The outputs of several requests, in order, each as soon as it is done. All inputs have one shape but for
+        R."""
+
+
+def load_runtime(name: str, path: Path, *, threads: int) -> Runtime:
+    """The network in `path`, behind the runtime called `name`; `threads` 0 means one a core.
+
+    Raises:
+        SettingError: unknown runtime, no such file, or a network that is no picture-to-picture network.
+    """
+    from vireo_server.adapters import adapt
+
+    if not path.is_file():
+        raise SettingError(f"there is no network at {path}; put the ONNX file there or set the parameter 'file'")
+    model = adapt(path)
+    cores = threads or len(os.sched_getaffinity(0))
+    return _runtime(name)(model, threads=cores)
+
+
+def _runtime(name: str) -> type[Runtime]:
+    if name == "openvino":
+        from vireo_server.runtimes.openvino import OpenVINO
+
+        return OpenVINO
+    if name == "onnxruntime":
+        from vireo_server.runtimes.onnxruntime import ONNXRuntime
+
+        return ONNXRuntime
+    raise SettingError(f"parameter runtime is {name!r}; allowed: openvino, onnxruntime")
+
+
+def run_rows(pool: Any, infer: Any, batches: Sequence[Rows]) -> Iterator[Rows]:
+    """Run `infer(row, out) -> out` for each row of each batch on a thread pool; yield each batch when its rows are
+    done.
+
+    # Note [Why row by row on a CPU]
+    One picture is enough work for a core, and a batch of them only falls out of the cache: rows on one thread each
+    ran faster than batches on all threads. And a row computed alone has the same bits in any company.
+    """
+    pending = [[pool.submit(infer, batch[row : row + 1]) for row in range(len(batch))] for batch in batches]
+    try:
+        for futures in pending:
+            yield np.concatenate([future.result() for future in futures])
+    finally:
+        for futures in pending:
+            for future in futures:
+                future.cancel()

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from vireo_server.runtimes import Rows, Runtime, run_rows
+
+#: Pictures of so many different sizes keep their compiled network; streams of more sizes at once compile again.
+_SIZES = 8
+
+
+class OpenVINO(Runtime):
+    """Networks compiled for each picture size, one inference a core."""
+
+    def __init__(self, model: bytes, *, threads: int) -> None:
+        import openvino
+
+        self._core = openvino.Core()
+        self._model = self._core.read_model(model)
+        self._config = {
+            # Left alone it takes bf16 where the CPU has it, and results would differ from machine to machine.
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": threads,
+        }
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="network")
+        self._compiled: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    def run(self, batches: Sequence[Rows]) -> Iterator[Rows]:
+        """See Runtime.run."""
+        if not batches:
+            return iter(())
+        compiled = self._compile(batches[0].shape[1:])
+        return run_rows(self._pool, lambda row: self._infer(compiled, row), batches)
+
+    def _compile(self, shape: tuple[int, ...]) -> Any:
+        with self._lock:
+            if shape not in self._compiled:
+                model = self._model.clone()
+                model.reshape([1, *shape])
+                self._compiled[shape] = self._core.compile_model(model, "CPU", self._config)
+                while len(self._compiled) > _SIZES:
+                    self._compiled.popitem(last=False)
+            self._compiled.move_to_end(shape)
+            return self._compiled[shape]
+
+    def _infer(self, compiled: Any, row: Rows) -> Rows:
+        import openvino
+
+        if getattr(self._local, "compiled", None) is not compiled:
+            self._local.compiled, self._local.request = compiled, compiled.create_infer_request()
+        request = self._local.request
+        request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(row), shared_memory=True))
+        request.infer()
+        output: Rows = request.get_output_tensor().data.copy()
+        return output

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: MIT
+"""Streams side by side in one process: a worker thread a stream, the chunk counter, START, END, abort and errors.
+
+# Note [Why a thread a stream]
+Triton calls `execute` from one thread. Answered there, a slow stream would hold up all others in the process. So
+`execute` only files the request and returns; each stream has a thread that works through its own requests in order
+and answers them through their response senders. libav and the pixel kernels release Python's lock, so streams run on
+all cores without a process each.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from vireo_server.errors import Cancelled, Internal, StageError, Unavailable
+from vireo_server.heartbeat import Heartbeat
+from vireo_server.wire import Request, Tensors, log_error, log_warning
+
+
+class Stage(ABC):
+    """What one stage does for one stream. Made at START, closed at END, after an error, or when nobody asks any
+    more."""
+
+    @abstractmethod
+    def open(self, request: Request) -> None:
+        """Read what START carries."""
+
+    @abstractmethod
+    def step(self, request: Request) -> Tensors:
+        """The outputs for one request, END included. Raises StageError when the stream cannot go on."""
+
+    @abstractmethod
+    def failure(self, error: StageError) -> Tensors:
+        """The outputs that pass an error on to the stages behind; the last stage raises it instead."""
+
+    def close(self) -> None:  # noqa: B027 - most stages hold nothing
+        """Free what the stream held."""
+
+
+class Streams:
+    """All open streams of one stage in this process."""
+
+    def __init__(
+        self, make_stage: Callable[[], Stage], *, name: str, idle_seconds: float, max_streams: int | None = None
+    ) -> None:
+        self._make_stage, self._name = make_stage, name
+        self._idle_seconds, self._max_streams = idle_seconds, max_streams
+        self._lock = threading.Lock()
+        self._open: dict[str, _Stream] = {}
+        self.heartbeat = Heartbeat(name)
+
+    def submit(self, request: Request) -> None:
+        """File a request with its stream; the answer comes later."""
+        with self._lock:
+            stream = self._open.get(request.stream)
+            if stream is None:
+                stream = self._open[request.stream] = _Stream(self, request.stream)
+                stream.thread.start()
+            stream.requests.put(request)
+        self.heartbeat.streams(len(self._open))
+
+    def admit(self) -> None:
+        """Refuse a new stream when there is no room for it, rather than let it wait without a word."""
+        if self.heartbeat.draining():
+            raise Unavailable("the server is shutting down and takes no new streams; try again later", stage=self._name)
+        if self._max_streams is not None and self.working() > self._max_streams:
+            raise Unavailable(
+                f"{self._max_streams} streams are open, which is the limit (max_streams of model {self._name!r}); "
+                "try again when one has ended",
+                stage=self._name,
+            )
+
+    def working(self) -> int:
+        """How many streams hold a stage."""
+        with self._lock:
+            return sum(stream.stage is not None for stream in self._open.values())
+
+    def close(self) -> None:
+        """End every stream; for when the model is unloaded."""
+        with self._lock:
+            streams = list(self._open.values())
+        for stream in streams:
+            stream.requests.put(None)
+        for stream in streams:
+            stream.thread.join(timeout=5)
+        self.heartbeat.close()
+
+    # The parts of a stream that need the lock of all.
+
+    def _take(self, stream: _Stream, timeout: float) -> Request | None:
+        """The stream's next request; None when it is over or nobody asked for so long.
+
+        The stream leaves the table under the same lock that `submit` files under, so no request is filed with a
+        thread that has ended.
+        """
+        try:
+            return stream.requests.get(timeout=timeout)
+        except queue.Empty:
+            with self._lock:
+                if not stream.requests.empty():
+                    return stream.requests.get()
+                del self._open[stream.name]
+                return None
+
+    def _forget(self, stream: _Stream) -> bool:
+        """Take a finished stream off the table; False when a new one under the same id is already waiting."""
+        with self._lock:
+            if not stream.requests.empty():
+                return False
+            self._open.pop(stream.name, None)
+            return True
+
+
+class _Stream:
+    """One stream: its queue, its thread, its stage."""
+
+    def __init__(self, streams: Streams, name: str) -> None:
+        self.streams, self.name = streams, name
+        self.requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self._run, name=f"stream {name}", daemon=True)
+        self.stage: Stage | None = None
+        self._error: StageError | None = None
+        self._passes_on: Stage | None = None
+        self._chunk = -1
+
+    def _run(self) -> None:
+        streams = self.streams
+        while True:
+            request = streams._take(self, streams._idle_seconds)
+            if request is None:
+                if self.stage is not None:
+                    log_warning(
+                        f"{streams._name}: stream {self.name} had no request for {streams._idle_seconds:g} s "
+                        f"after chunk {self._chunk}; closed"
+                    )
+                break
+            with streams.heartbeat.busy():
+                self._answer(request)
+            if request.end:
+                self._close()
+                if streams._forget(self):
+                    break
+        self._close()
+        streams.heartbeat.streams(streams.working())
+
+    def _answer(self, request: Request) -> None:
+        try:
+            try:
+                tensors = self._step(request)
+            except StageError as error:
+                self._fail(error)
+                tensors = self._pass_on(error)
+            request.answer(tensors)
+        except StageError as error:
+            request.refuse(error)
+        except Exception as error:  # noqa: BLE001 - the border between our code and Triton
+            log_error(f"{self.streams._name}: stream {self.name}: {traceback.format_exc()}")
+            fault = Internal(
+                f"{type(error).__name__}: {error}; this is a fault of the server, its log has the traceback",
+                stage=self.streams._name,
+            )
+            self._fail(fault)
+            try:
+                request.answer(self._pass_on(fault))
+            except StageError as refused:
+                request.refuse(refused)
+
+    def _step(self, request: Request) -> Tensors:
+        if request.start:
+            self._close()
+            self._error, self._chunk = None, -1
+            self._passes_on = self.stage = self.streams._make_stage()
+            self.stage.open(request)
+        if self._error is not None:
+            raise self._error
+        if request.cancelled:
+            raise Cancelled("the caller has gone", stage=self.streams._name)
+        self._count(request)
+        if self.stage is None:
+            raise self._unknown()
+        return self.stage.step(request)
+
+    def _count(self, request: Request) -> None:
+        """Hold the chunk counter against what came; see the contract, CHUNK."""
+        if self.stage is None:
+            raise self._unknown()
+        chunk = int(request.array("CHUNK").reshape(-1)[0])
+        if chunk != self._chunk + 1:
+            kind = "is missing" if chunk > self._chunk + 1 else "came twice or too late"
+            named = self._chunk + 1 if chunk > self._chunk + 1 else chunk
+            raise Internal(
+                f"chunk {named} {kind}: got {chunk} after {self._chunk}; send the segment again as a new stream",
+                stage=self.streams._name,
+            )
+        self._chunk = chunk
+
+    def _unknown(self) -> StageError:
+        return Internal(
+            f"stream {self.name} is not known here: it was closed after {self.streams._idle_seconds:g} s without "
+            "a request, "
+            "or this stage was restarted; send the segment again as a new stream",
+            stage=self.streams._name,
+        )
+
+    def _fail(self, error: StageError) -> None:
+        self._error = error
+        self._close()
+
+    def _pass_on(self, error: StageError) -> Tensors:
+        stage = self._passes_on if self._passes_on is not None else self.streams._make_stage()
+        return stage.failure(error)
+
+    def _close(self) -> None:
+        stage, self.stage = self.stage, None
+        if stage is not None:
+            stage.close()

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""The parameters of a model's `config.pbtxt`, read once into frozen values."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from vireo_server.errors import SettingError
+
+_S = TypeVar("_S")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeSettings:
+    """What the decode stage allows. Every limit answers with an error that names it."""
+
+    #: Most rows (frames) that one reply carries, END excepted.
+    max_rows: int = 32
+    #: Most packets in one request.
+    max_packets: int = 32
+    #: Most bytes in one packet: a 4K intra picture of a mezzanine codec has a few MB.
+    max_packet_bytes: int = 16 << 20
+    #: Largest picture, in pixels: 8192 x 4320.
+    max_pixels: int = 8192 * 4320
+    #: Most streams open at once in one process.
+    max_streams: int = 64
+    #: A stream that had no request for so long is closed and its codec freed.
+    idle_seconds: float = 30.0
+    #: Threads of one decoder. Streams run beside each other anyway; more threads delay frames and cost memory.
+    threads: int = 1
+    #: FFmpeg's descriptor names.
+    codecs: tuple[str, ...] = (
+        "h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mpeg1video", "mpeg4", "msmpeg4v3", "prores", "ffv1",
+        "mjpeg", "dnxhd", "flv1", "h263", "theora", "vc1", "wmv3", "png", "rawvideo", "huffyuv", "ffvhuff",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot work."""
+        _positive(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessSettings:
+    """What the network takes as INPUT."""
+
+    #: What becomes of 10-bit frames, since INPUT is 8 bit: "convert" rounds them, "untouched" hands them past the
+    #: network.
+    ten_bit: str = "convert"
+    idle_seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        _positive(self)
+        if self.ten_bit not in ("convert", "untouched"):
+            raise SettingError(f"parameter ten_bit is {self.ten_bit!r}; allowed: convert, untouched")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """Which file is the network, and what runs it."""
+
+    #: The weights, in the model's version folder.
+    file: str = "model.onnx"
+    #: "openvino" or "onnxruntime".
+    runtime: str = "openvino"
+    #: Threads of the runtime; 0: one a core.
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot work."""
+        if self.threads < 0:
+            raise SettingError(f"parameter threads is {self.threads}; allowed: 0 (one a core) or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeSettings:
+    """What the encode stage allows."""
+
+    #: Largest picture, in pixels: 16384 x 8640.
+    max_pixels: int = 16384 * 8640
+    idle_seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot work."""
+        _positive(self)
+
+
+def read_settings(kind: type[_S], args: dict[str, str]) -> _S:
+    """The settings of the model that Triton is loading.
+
+    `args` is what Triton gives to `initialize`. Values in `config.pbtxt` are strings; each is read as the type of the
+    setting's default.
+
+    Raises:
+        SettingError: an unknown parameter, or a value of the wrong type.
+    """
+    config = json.loads(args["model_config"])
+    given = {
+        key: value["string_value"] for key, value in config.get("parameters", {}).items() if key not in _TRITONS_OWN
+    }
+    known = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise SettingError(f"{config['name']}: unknown parameter {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    values = {key: _convert(config["name"], key, text, known[key]) for key, text in given.items()}
+    return kind(**values)
+
+
+_TRITONS_OWN = {"FORCE_CPU_ONLY_INPUT_TENSORS", "EXECUTION_ENV_PATH"}
+
+
+def _convert(model: str, key: str, text: str, default: Any) -> Any:
+    if isinstance(default, tuple):
+        return tuple(part.strip() for part in text.split(","))
+    kind = type(default)
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise SettingError(f"{model}: parameter {key} is {text!r}; it must be {kind.__name__}") from error
+
+
+def _positive(settings: Any) -> None:
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if isinstance(value, int | float) and value <= 0:
+            raise SettingError(f"parameter {field.name} is {value!r}; it must be more than 0")

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""Triton's Python backend as plain values: the one module, besides the doors, that touches it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import triton_python_backend_utils as pb_utils
+
+from vireo_server.errors import BadInput, StageError
+
+Array = npt.NDArray[Any]
+Tensors = Mapping[str, "Array | str | list[bytes]"]
+
+_START, _END = 1, 2  # TRITONSERVER_REQUEST_FLAG_SEQUENCE_START and _END
+
+
+class Request:
+    """One request of one stream.
+
+    `stream` is the correlation id, `start` and `end` the sequence flags. Arrays that it gives are views of Triton's
+    memory: valid until the request is answered.
+    """
+
+    def __init__(self, request: Any, *, stage: str) -> None:
+        self._request, self._stage = request, stage
+        self._sender = request.get_response_sender()
+        flags = request.flags()
+        self.stream = str(request.correlation_id())
+        self.start, self.end = bool(flags & _START), bool(flags & _END)
+
+    def array(self, name: str) -> Array:
+        """A numeric input tensor; BYTES come as an object array of `bytes`."""
+        tensor = pb_utils.get_input_tensor_by_name(self._request, name)
+        if tensor is None:
+            raise BadInput(f"input {name} is missing; send every input of the model", stage=self._stage)
+        array: Array = tensor.as_numpy()
+        return array
+
+    def texts(self, name: str) -> list[bytes]:
+        """A BYTES input as a list, one element a row."""
+        return list(self.array(name).reshape(-1))
+
+    def text(self, name: str) -> str:
+        """A BYTES input of one element as text; empty when it has none."""
+        elements = self.texts(name)
+        try:
+            return elements[0].decode("utf-8") if elements else ""
+        except UnicodeDecodeError as error:
+            raise BadInput(f"input {name} is not UTF-8 text ({error}); send JSON", stage=self._stage) from error
+
+    def json(self, name: str) -> dict[str, Any]:
+        """A BYTES input of one element that holds a JSON object; `{}` when it is empty."""
+        text = self.text(name)
+        try:
+            value = json.loads(text) if text else {}
+        except json.JSONDecodeError as error:
+            raise BadInput(f"input {name} is not JSON ({error}): {text[:80]!r}", stage=self._stage) from error
+        if not isinstance(value, dict):
+            raise BadInput(f"input {name} is {type(value).__name__}; send a JSON object", stage=self._stage)
+        return value
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller has gone: Triton saw the connection close."""
+        return bool(self._sender.is_cancelled())
+
+    def answer(self, tensors: Tensors) -> None:
+        """Send the one reply of this request."""
+        outputs = [pb_utils.Tensor(name, _to_array(value)) for name, value in tensors.items()]
+        self._send(pb_utils.InferenceResponse(output_tensors=outputs))
+
+    def refuse(self, error: StageError) -> None:
+        """Answer with an error."""
+        code = getattr(pb_utils.TritonError, error.code)
+        self._send(pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(str(error), code)))
+
+    def _send(self, response: Any) -> None:
+        self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        self._request = None  # Triton's memory goes back now, not when this object is collected
+
+
+def log_error(message: str) -> None:
+    """A line in Triton's log, as an error."""
+    pb_utils.Logger.log_error(message)
+
+
+def log_warning(message: str) -> None:
+    """A line in Triton's log, as a warning."""
+    pb_utils.Logger.log_warn(message)
+
+
+def _to_array(value: Array | str | list[bytes]) -> Array:
+    if isinstance(value, str):
+        return np.array([value.encode("utf-8")], dtype=np.object_)
+    if isinstance(value, list):
+        array = np.empty(len(value), dtype=np.object_)
+        array[:] = value
+        return array
+    return value
