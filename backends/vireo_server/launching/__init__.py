@@ -16,6 +16,7 @@ from vireo_server.launching.errors import (
     TritonNotFoundError,
     UnknownServiceError,
 )
+from vireo_server.launching.serve import serve
 from vireo_server.launching.server import RunningServer, running_server
 from vireo_server.launching.triton import Triton, find_triton
 
@@ -38,4 +39,5 @@ __all__ = [
     "find_triton",
     "plain_command",
     "running_server",
+    "serve",
 ]

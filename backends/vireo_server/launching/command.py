@@ -16,9 +16,9 @@ from vireo_server.locations import find_locations
 
 CONTROL_HEADER = "vireo-key"
 
-# Each Python instance has a shared memory region that grows on demand and never shrinks. Triton grows it by 1 MB at a
-# time and starts with 1 MB; a chunk's largest tensor is about 64 MB. Pages are only taken when they are written.
-_REGION_BYTES = 64 << 20
+# Each Python instance has a shared memory region, taken from /dev/shm whole when it is made, that grows on demand and
+# never shrinks. By default that is 1 MB at a time, hundreds of steps for the tensors of one chunk (up to about 64 MB).
+REGION_BYTES = 16 << 20
 _REGION_GROWTH_BYTES = 16 << 20
 
 # Note [Which APIs are closed]
@@ -119,6 +119,6 @@ def _serving(triton: Triton, *, backends: Path, repository: Path) -> list[str]:
         f"--backend-directory={backends}",
         # Our configurations are complete; completing them would start every stage once more, and cost 2 s.
         "--disable-auto-complete-config",
-        f"--backend-config={PYTHON_BACKEND},shm-default-byte-size={_REGION_BYTES}",
+        f"--backend-config={PYTHON_BACKEND},shm-default-byte-size={REGION_BYTES}",
         f"--backend-config={PYTHON_BACKEND},shm-growth-byte-size={_REGION_GROWTH_BYTES}",
     ]

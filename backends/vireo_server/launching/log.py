@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Triton's log: kept, judged, and said again in one readable line each."""
+"""Triton's log: kept, and said again in readable lines."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vireo_server.launching import failures
+
 Level = Literal["info", "warning", "error"]
 
 _LEVELS: dict[str, Level] = {"I": "info", "W": "warning", "E": "error", "F": "error"}
-_HEADER = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+\s+\d+ ([\w./+-]+):\d+\]\s*(.*)", flags=re.DOTALL)
+_HEADER = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+\s+\d+ ([\w./+-]+):\d+\]\s*(.*)")
+_PROTOBUF = re.compile(r"\[libprotobuf (?:ERROR|WARNING|FATAL) \S*?([\w.]+):\d+\] (.*)")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "", '"': '"', "\\": "\\"}
-_LOAD_FAILED = re.compile(r"failed to load '([^']+)' version -?\d+: (.*)", flags=re.DOTALL)
-_STATUS_PREFIX = re.compile(r"^(Internal|Invalid argument|Unavailable|Not found|Unsupported|Unknown): ")
 _KEPT_LINES = 5000
-
-# What Triton prints without a level, and is no model's.
-_OWN_PRINTS = ("Signal (",)
 
 # What Triton says on every machine without a GPU. Where there is one it means something.
 _NO_GPU = (
@@ -32,18 +30,22 @@ _NO_GPU = (
     "Failed to initialize NVML",
     "Cannot get CUDA device count",
 )
+# What Triton prints without a level, and is no model's; the last is said better by whoever started the server.
+_TRITON_PRINTS = ("+", "|", "Signal (", "error: creating server")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of the log.
+    """One line of the log.
 
     Attributes:
+        raw: as it came.
         level: how bad it is; None for what a model printed, or a table of Triton's.
         source: the source file that said it, "" if none is named.
-        message: may have several lines.
+        message: without its header and escapes; may have several lines.
     """
 
+    raw: str
     level: Level | None
     source: str
     message: str
@@ -51,18 +53,19 @@ class Entry:
     @property
     def from_model(self) -> bool:
         """Whether a model said it, by its logger or by printing."""
-        return self.source.endswith(".py") or (self.level is None and not self.message.startswith(("+", "|")))
+        return self.source.endswith(".py") or (self.level is None and not self.message.startswith(_TRITON_PRINTS))
 
 
 def parse(line: str) -> Entry:
-    """Read one line of Triton's output."""
-    match = _HEADER.fullmatch(line)
-    if match is None:
-        return Entry(level=None, source="", message=line)
-    letter, source, message = match.groups()
-    if len(message) >= 2 and message[0] == message[-1] == '"':
-        message = re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[0]), message[1:-1])
-    return Entry(level=_LEVELS[letter], source=source, message=message.strip("\n"))
+    """Read one line of the server's output."""
+    if match := _HEADER.fullmatch(line):
+        letter, source, message = match.groups()
+        if len(message) >= 2 and message[0] == message[-1] == '"':
+            message = re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[0]), message[1:-1])
+        return Entry(raw=line, level=_LEVELS[letter], source=source, message=message.strip("\n"))
+    if match := _PROTOBUF.fullmatch(line):
+        return Entry(raw=line, level="error", source=match[1], message=match[2])
+    return Entry(raw=line, level=None, source="", message=line)
 
 
 def readable(entry: Entry, *, has_gpu: bool) -> str | None:
@@ -74,23 +77,13 @@ def readable(entry: Entry, *, has_gpu: bool) -> str | None:
     """
     if not entry.message.strip() or (not has_gpu and any(known in entry.message for known in _NO_GPU)):
         return None
-    if entry.level is None and entry.message.startswith(_OWN_PRINTS):
-        return None
-    if entry.level in ("warning", "error"):
+    if entry.from_model:
+        text = entry.message if entry.level in (None, "info") else f"{entry.level}: {entry.message}"
+    elif entry.level in ("warning", "error") and not failures.is_about_loading(entry):
         text = f"{entry.level}: {entry.message}"
-    elif entry.from_model:
-        text = entry.message
     else:
         return None
     return "vireo: " + text.replace("\n", "\n  ")
-
-
-def load_failure(entry: Entry) -> tuple[str, str] | None:
-    """Give the model and the reason if an entry says that a model could not be loaded."""
-    match = _LOAD_FAILED.match(entry.message) if entry.level == "error" else None
-    if match is None:
-        return None
-    return match[1], _STATUS_PREFIX.sub("", match[2]).strip()
 
 
 class ServerLog:
@@ -105,20 +98,13 @@ class ServerLog:
         self._say = say
         self._verbose = verbose
         self._has_gpu = any(Path("/dev").glob("nvidia[0-9]*"))
-        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._entries: deque[Entry] = deque(maxlen=_KEPT_LINES)
         self._grown = threading.Condition()
-        self._seen: set[str] = set()
-        self.load_failures: dict[str, str] = {}
 
     def add(self, line: str) -> None:
-        """Take one line, without its end."""
+        """Take one line of the server's, without its end."""
         entry = parse(line)
-        failure = load_failure(entry)
-        with self._grown:
-            self._lines.append(line)
-            if failure is not None:
-                self.load_failures.setdefault(*failure)
-            self._grown.notify_all()
+        self._keep(entry)
         if self._say is None:
             return
         if self._verbose:
@@ -128,15 +114,20 @@ class ServerLog:
 
     def note(self, text: str) -> None:
         """Say something of our own, and keep it in its place among the server's lines."""
-        with self._grown:
-            self._lines.append(f"vireo: {text}")
+        line = f"vireo: {text}"
+        self._keep(Entry(raw=line, level="info", source="", message=line))
         if self._say is not None:
-            self._say(f"vireo: {text}")
+            self._say(line)
+
+    def entries(self) -> list[Entry]:
+        """Give what is kept, the oldest first."""
+        with self._grown:
+            return list(self._entries)
 
     def has(self, *texts: str) -> bool:
-        """Say whether each of the texts is in some line that is still kept."""
-        with self._grown:
-            return all(any(text in line for line in self._lines) for text in texts)
+        """Say whether each of the texts is in some line that is kept."""
+        entries = self.entries()
+        return all(any(text in entry.raw for entry in entries) for text in texts)
 
     def wait(self, seconds: float) -> None:
         """Wait until a line comes, at most so long."""
@@ -144,18 +135,21 @@ class ServerLog:
             self._grown.wait(seconds)
 
     def text(self) -> str:
-        """Give the kept lines, the oldest first."""
-        with self._grown:
-            return "\n".join(self._lines)
+        """Give the kept lines as they came, the oldest first."""
+        return "\n".join(entry.raw for entry in self.entries())
 
-    def last_errors(self, *, count: int = 5) -> list[str]:
+    def last_words(self, *, count: int) -> list[str]:
         """Give the messages of the last errors; the last lines where there are none."""
-        with self._grown:
-            entries = [parse(line) for line in self._lines]
+        entries = [entry for entry in self.entries() if entry.message.strip()]
         errors = [
             entry.message
             for entry in entries
             if (entry.level == "error" or entry.message.startswith("error: "))
             and not any(known in entry.message for known in _NO_GPU)
         ]
-        return (errors or [entry.message for entry in entries if entry.message])[-count:]
+        return (errors or [entry.message for entry in entries])[-count:]
+
+    def _keep(self, entry: Entry) -> None:
+        with self._grown:
+            self._entries.append(entry)
+            self._grown.notify_all()

@@ -18,6 +18,7 @@ from vireo_server.launching.backends import assemble_backends
 from vireo_server.launching.command import server_command
 from vireo_server.launching.environment import server_environment
 from vireo_server.launching.errors import LaunchError, ModelLoadError, PortError, ServerDiedError, StartTimeoutError
+from vireo_server.launching.failures import load_failures
 from vireo_server.launching.log import ServerLog
 from vireo_server.launching.ports import Endpoints, choose_ports
 from vireo_server.launching.process import ServerProcess
@@ -68,7 +69,9 @@ class RunningServer:
         runtime: its runtime folder's path.
     """
 
-    def __init__(self, settings: ServerSettings, *, log: ServerLog) -> None:
+    def __init__(
+        self, settings: ServerSettings, *, log: ServerLog, interrupted: Callable[[], bool] = lambda: False
+    ) -> None:
         triton = find_triton()
         repository = read_repository(settings.repository or find_locations().model_repository)
         self._models = repository.to_load(settings.services)
@@ -78,10 +81,11 @@ class RunningServer:
         self._log = log
         for name in clean_leftovers():
             log.note(f"cleaned up after server {name}, which had been killed")
+        self._doors = settings.doors or find_locations().doors
         self._folder = make_runtime_folder()
         self.runtime = self._folder.path
         try:
-            assemble_backends(self._folder.backends, triton=triton, doors=settings.doors)
+            assemble_backends(self._folder.backends, triton=triton, doors=self._doors)
             self._process = ServerProcess(
                 server_command(
                     triton,
@@ -103,7 +107,7 @@ class RunningServer:
             self._folder.close()
             raise
         try:
-            self._wait_until_ready(settings.start_seconds)
+            self._wait_until_ready(settings.start_seconds, interrupted=interrupted)
         except BaseException:
             self.kill()
             raise
@@ -186,7 +190,7 @@ class RunningServer:
         self._process.kill()
         self._folder.close()
 
-    def _wait_until_ready(self, seconds: float) -> None:
+    def _wait_until_ready(self, seconds: float, *, interrupted: Callable[[], bool]) -> None:
         end = time.monotonic() + seconds
         failed_at: float | None = None
         while True:
@@ -196,15 +200,17 @@ class RunningServer:
             elif self._log.has(*_LISTENING) and self._says_ready():
                 return
             now = time.monotonic()
-            if self._log.load_failures and failed_at is None:
+            if failed_at is None and load_failures(self._log.entries()):
                 failed_at = now
             # Other models may fail too: one round shows all, but nobody waits for a large one to load for nothing.
             if failed_at is not None and (ended or now - failed_at > _FAILURE_GRACE_SECONDS):
                 raise self._load_error()
             if ended:
-                raise self._death()
+                raise self.death()
+            if interrupted():
+                raise KeyboardInterrupt
             if now > end:
-                last = "; ".join(self._log.last_errors(count=1))
+                last = "; ".join(self._log.last_words(count=1))
                 raise StartTimeoutError(
                     f"serve: Triton was not ready within {seconds:g} s; its last words: {last!r}; "
                     f"run with --verbose to see what it does"
@@ -229,18 +235,21 @@ class RunningServer:
         return True
 
     def _load_error(self) -> LaunchError:
-        failures = self._log.load_failures
+        failures = load_failures(self._log.entries())
         reasons = "\n".join(
             f"  {model}: {reason}".replace("\n", "\n    ") for model, reason in sorted(failures.items())
         )
+        # A traceback should name the file as its author knows it.
+        reasons = reasons.replace(str(self._folder.backends), str(self._doors))
         return ModelLoadError(
             f"serve: {len(failures)} model{'s' * (len(failures) > 1)} could not be loaded:\n{reasons}\n"
             f"mend the model or its configuration, or serve others with --service"
         )
 
-    def _death(self) -> LaunchError:
+    def death(self) -> LaunchError:
+        """Give the error that says why the server's process ended by itself."""
         code = self._process.exit_code()
-        reasons = "\n".join(f"  {line}".replace("\n", "\n    ") for line in self._log.last_errors())
+        reasons = "\n".join(f"  {line}".replace("\n", "\n    ") for line in self._log.last_words(count=5))
         if self._log.has("already in use") or self._log.has("Address already in use"):
             return PortError(
                 f"serve: Triton could not listen on one of its ports ({self.endpoints.http_url}, "
@@ -248,22 +257,30 @@ class RunningServer:
                 f"choose others with --http-port, --grpc-port and --metrics-port; 0 takes any free one"
             )
         return ServerDiedError(
-            f"serve: Triton ended while it started ({_exit_words(code)}); its last words:\n{reasons}\n"
+            f"serve: Triton ended by itself ({_exit_words(code)}); its last words:\n{reasons}\n"
             f"run with --verbose to see all of them"
         )
 
 
-def start_server(settings: ServerSettings, *, log: ServerLog) -> RunningServer:
+def start_server(
+    settings: ServerSettings, *, log: ServerLog, interrupted: Callable[[], bool] = lambda: False
+) -> RunningServer:
     """Start a server and wait until it is ready.
 
+    Args:
+        settings: what and where.
+        log: takes its output.
+        interrupted: waiting ends when it says so.
+
     Raises:
+        KeyboardInterrupt: `interrupted` said so.
         LaunchError: what and why, by its class.
     """
     ports = settings.endpoints
     tries = _PORT_TRIES if 0 in (ports.http, ports.grpc, ports.metrics) else 1
     for remaining in reversed(range(tries)):
         try:
-            return RunningServer(settings, log=log)
+            return RunningServer(settings, log=log, interrupted=interrupted)
         except PortError:
             # Another program took a port that was free a moment ago; a given port is refused before.
             if remaining == 0:

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""`vireo serve`: a server in the foreground, from its first line to its last."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from vireo_server.launching.errors import LaunchError
+from vireo_server.launching.log import ServerLog
+from vireo_server.launching.ports import Endpoints
+from vireo_server.launching.server import RunningServer, ServerSettings, start_server
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LOOK_SECONDS = 0.2
+
+
+def serve(
+    *,
+    http_port: int = 8000,
+    grpc_port: int = 8001,
+    metrics_port: int = 8002,
+    repository: Path | None = None,
+    services: Sequence[str] | None = None,
+    address: str = "127.0.0.1",
+    drain_seconds: float = 30.0,
+    verbose: bool = False,
+) -> int:
+    """Serve until a signal says stop. The log goes to standard error, the one line that says ready to standard output.
+
+    The first SIGTERM, SIGINT or SIGHUP stops taking new streams, waits for open ones, and stops; the second stops at
+    once. Call it from the main thread.
+
+    Args:
+        http_port: 0 for any free one.
+        grpc_port: 0 for any free one.
+        metrics_port: 0 for any free one.
+        repository: the model repository; the shipped one if None.
+        services: which services to load; all if None or empty.
+        address: where to listen.
+        drain_seconds: how long to wait for open streams before stopping.
+        verbose: say every line of Triton's, tables included.
+
+    Returns:
+        The exit code: 0 after a signal, 1 if the server could not start or ended by itself (standard error says why).
+    """
+    log = ServerLog(say=_say, verbose=verbose)
+    with _stop_signals() as signals:
+        try:
+            settings = ServerSettings(
+                endpoints=Endpoints(address=address, http=http_port, grpc=grpc_port, metrics=metrics_port),
+                repository=repository,
+                services=tuple(services) if services else None,
+            )
+            _check_drain(drain_seconds)
+            server = start_server(settings, log=log, interrupted=signals.any)
+        except LaunchError as error:
+            print(f"vireo {error}", file=sys.stderr, flush=True)
+            return 1
+        except KeyboardInterrupt:
+            _say("vireo: stopped before it was ready")
+            return 0
+        try:
+            print(_ready_line(server), flush=True)
+            while not signals.any() and server.is_running():
+                time.sleep(_LOOK_SECONDS)
+            if not signals.any():
+                print(f"vireo {server.death()}", file=sys.stderr, flush=True)
+                return 1
+            _drain(server, seconds=drain_seconds, signals=signals)
+            server.stop(interrupted=signals.twice)
+        finally:
+            server.kill()
+    _say("vireo: stopped")
+    return 0
+
+
+class _Signals:
+    """Counts the signals that say stop."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def take(self, number: int, frame: FrameType | None) -> None:
+        """Be a signal handler: only count, for whatever runs now may hold any lock."""
+        self._count += 1
+
+    def any(self) -> bool:
+        """Say whether one came."""
+        return self._count > 0
+
+    def twice(self) -> bool:
+        """Say whether a second one came."""
+        return self._count > 1
+
+
+@contextmanager
+def _stop_signals() -> Iterator[_Signals]:
+    signals = _Signals()
+    # An ignored signal stays ignored: that is what `nohup` does to SIGHUP, and a shell to the SIGINT of a job in the
+    # background.
+    numbers = [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, signals.take) for number in numbers}
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _drain(server: RunningServer, *, seconds: float, signals: _Signals) -> None:
+    count = server.open_streams()
+    if count and seconds:
+        _say(
+            f"vireo: stopping: waiting up to {seconds:g} s for {count} open stream{'s' * (count > 1)}; "
+            f"a second signal stops at once"
+        )
+    left = server.drain(seconds, interrupted=signals.twice)
+    if left:
+        _say(f"vireo: warning: {left} stream{'s' * (left > 1)} cut off")
+
+
+def _check_drain(seconds: float) -> None:
+    if not 0 <= seconds < math.inf:
+        raise LaunchError(f"serve: --drain-seconds {seconds!r} is not possible; give 0 or more seconds")
+
+
+def _ready_line(server: RunningServer) -> str:
+    return (
+        f"vireo: ready  http {server.http_url}  grpc {server.grpc_url}  metrics {server.metrics_url}  "
+        f"services {', '.join(server.services)}"
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
