@@ -24,6 +24,7 @@ DRAINING_FILE = "draining"
 
 _BEAT_SECONDS = 0.5
 _DRAINING_CACHE_SECONDS = 0.2
+_ORPHAN_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Heartbeat:
     """The door side: one for each process of a stage, made in `initialize` and closed in `finalize`.
 
     A thread writes the file twice a second, so a request costs no disk access, and a process that is frozen as a whole
-    shows as a file that is no longer updated. A change of the number of streams is written at once.
+    shows as a file that is no longer updated. A change of the number of streams is written at once. The thread also
+    ends the process when its server has been dead for ten seconds: Triton's own watch does not end one that hangs.
 
     Args:
         model: name of the Triton model.
@@ -72,6 +74,7 @@ class Heartbeat:
         self._draining = False
         self._draining_looked = float("-inf")
         if folder is not None:
+            self._parent = os.getppid()
             self._path = folder / f"{model}-{os.getpid()}.json"
             self._write()
             self._thread = threading.Thread(target=self._beat, name="vireo-heartbeat", daemon=True)
@@ -117,8 +120,14 @@ class Heartbeat:
             self._path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
+        orphan_since = None
         while not self._closed.wait(_BEAT_SECONDS):
             self._write()
+            if os.getppid() == self._parent:
+                continue
+            orphan_since = orphan_since or time.monotonic()
+            if time.monotonic() - orphan_since > _ORPHAN_SECONDS:
+                os._exit(1)
 
     def _write(self) -> None:
         if self._folder is None:

@@ -20,6 +20,7 @@ _HEADER = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+\s+\d+ ([\w./+-]+):\d+\]
 _PROTOBUF = re.compile(r"\[libprotobuf (?:ERROR|WARNING|FATAL) \S*?([\w.]+):\d+\] (.*)")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "", '"': '"', "\\": "\\"}
 _KEPT_LINES = 5000
+_LOADED = re.compile(r"successfully (?P<un>un)?loaded '(?P<model>[^']+)'")
 
 # What Triton says on every machine without a GPU. Where there is one it means something.
 _NO_GPU = (
@@ -100,6 +101,7 @@ class ServerLog:
         self._has_gpu = any(Path("/dev").glob("nvidia[0-9]*"))
         self._entries: deque[Entry] = deque(maxlen=_KEPT_LINES)
         self._grown = threading.Condition()
+        self._live: set[str] = set()
 
     def add(self, line: str) -> None:
         """Take one line of the server's, without its end."""
@@ -129,6 +131,11 @@ class ServerLog:
         entries = self.entries()
         return all(any(text in entry.raw for entry in entries) for text in texts)
 
+    def live_models(self) -> set[str]:
+        """Give the models that are loaded."""
+        with self._grown:
+            return set(self._live)
+
     def wait(self, seconds: float) -> None:
         """Wait until a line comes, at most so long."""
         with self._grown:
@@ -152,4 +159,8 @@ class ServerLog:
     def _keep(self, entry: Entry) -> None:
         with self._grown:
             self._entries.append(entry)
+            if (match := _LOADED.match(entry.message)) and match["un"]:
+                self._live.discard(match["model"])
+            elif match:
+                self._live.add(match["model"])
             self._grown.notify_all()

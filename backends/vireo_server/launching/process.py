@@ -27,13 +27,20 @@ class ServerProcess:
         environment: the whole environment.
         folder: its working directory: one without a `model.py`, which stages would load instead of their own.
         log: takes its output.
+        secret: a text in the command that is overwritten once the program has read it.
+
+    Raises:
+        OSError: the program cannot be started.
     """
 
-    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], folder: Path, log: ServerLog) -> None:
+    def __init__(
+        self, command: Sequence[str], *, environment: Mapping[str, str], folder: Path, log: ServerLog, secret: str
+    ) -> None:
         self._command = [sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid()), *command]
         self._environment = dict(environment)
         self._folder = folder
         self._log = log
+        self._secret = secret
         self._started = threading.Event()
         self._failure: OSError | None = None
         self._process: subprocess.Popen[str]
@@ -95,6 +102,24 @@ class ServerProcess:
             self._started.set()
         assert self._process.stdout is not None
         with self._process.stdout as output:
-            for line in output:
+            for number, line in enumerate(output):
+                if number == 0:
+                    _hide_argument(self._process.pid, self._secret)
                 self._log.add(line.rstrip("\r\n"))
         self._process.wait()
+
+
+def _hide_argument(pid: int, secret: str) -> None:
+    """Overwrite a text in the command line, which every user of this machine can read.
+
+    Triton takes its key in no other way, and has copied it by the time it writes its first line. Where the kernel does
+    not let a parent write its child's memory, the text stays.
+    """
+    with suppress(OSError), Path(f"/proc/{pid}/mem").open("r+b", buffering=0) as memory:
+        # proc(5): fields 48 and 49 are arg_start and arg_end; the second field may hold blanks and brackets.
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        start, end = int(fields[45]), int(fields[46])
+        memory.seek(start)
+        arguments = memory.read(end - start)
+        memory.seek(start)
+        memory.write(arguments.replace(secret.encode(), b"*" * len(secret.encode())))

@@ -15,8 +15,9 @@ from pathlib import Path
 from vireo_server.heartbeat import DRAINING_FILE, RUNTIME_DIR_VARIABLE
 from vireo_server.launching.errors import LaunchError
 
+SHARED_MEMORY = Path("/dev/shm")
+
 _LOCK = "lock"
-_SHARED_MEMORY = Path("/dev/shm")
 _REGION_PREFIX = "vireo-"
 
 
@@ -121,7 +122,7 @@ def _remove(path: Path) -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    for region in _SHARED_MEMORY.glob(f"{_REGION_PREFIX}{path.name}-*"):
+    for region in SHARED_MEMORY.glob(f"{_REGION_PREFIX}{path.name}-*"):
         region.unlink(missing_ok=True)
     # A stage that is just being killed may still write its heartbeat while the folder is emptied.
     shutil.rmtree(path, ignore_errors=True)
