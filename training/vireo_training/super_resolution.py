@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: MIT
+"""Train the x2 super-resolution network, judge it on photographs it never saw, and write the file that is served.
+
+`python -m vireo_training.super_resolution --minutes 40` (needs `pip install 'vireo[training]'`).
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from vireo_training.evaluation import EVALUATED_CRFS, Upscale, evaluation_clip, onnx_network, psnr_y, score
+from vireo_training.graph import super_resolution_graph
+from vireo_training.photographs import load, photographs_for
+from vireo_training.pool import Pair, pairs
+
+__all__ = ["SuperResolution", "TrainingSettings", "main", "train"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything that decides the weights; the same settings on the same versions give the same network."""
+
+    channels: int = 16
+    hidden_layers: int = 2
+    first_kernel: int = 5
+    expansion: int = 4
+    clips: int = 3000
+    batch: int = 16
+    crop: int = 48
+    rate: float = 2e-3
+    rgb_share: float = 0.25
+    squared_after: float = 0.5
+    validate_every: int = 1000
+    seed: int = 20240607
+
+
+class SuperResolution(nn.Module):
+    """Convolutions with PReLU at the size of the input, one convolution to 12 channels, and pixel shuffle; x2.
+
+    The family of ESPCN (Shi et al., 2016) and SRVGGNetCompact. A learned 3x3 convolution of the input, which starts as
+    bilinear interpolation, is added to the result. (N, 3, H, W) float 0..1 in, (N, 3, 2H, 2W) float out, not clipped.
+    """
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        super().__init__()
+        self.channels, kernel = settings.channels, settings.first_kernel
+        inside = [(self.channels, self.channels, 3)] * settings.hidden_layers
+        shapes = [(3, self.channels, kernel), *inside, (self.channels, 12, 3)]
+        self.body = nn.ModuleList(_Expanded(*shape, expansion=settings.expansion) for shape in shapes)
+        self.slopes = nn.ParameterList(torch.full((self.channels,), 0.25) for _ in shapes[:-1])
+        self.skip = nn.Conv2d(3, 12, 3, padding=1)
+        with torch.no_grad():
+            self.skip.weight.copy_(_bilinear_weight())
+            self.skip.bias.zero_()  # type: ignore[union-attr]
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        """Double a batch of pictures."""
+        value = picture
+        for layer, slope in zip(self.body, [*self.slopes, None], strict=True):
+            value = layer(value)
+            if slope is not None:
+                value = functional.prelu(value, slope)
+        return functional.pixel_shuffle(value + self.skip(picture), 2)
+
+    def collapsed(self) -> dict[str, NDArray[np.float32]]:
+        """Give the weights `graph.super_resolution_graph` takes."""
+        result: dict[str, torch.Tensor] = {"skip.weight": self.skip.weight, "skip.bias": self.skip.bias}
+        for index, layer in enumerate(self.body):
+            result[f"body.{index}.weight"], result[f"body.{index}.bias"] = layer.weight_and_bias()
+        for index, slope in enumerate(self.slopes):
+            result[f"slope.{index}"] = slope
+        return {name: value.detach().numpy().astype(np.float32) for name, value in result.items()}
+
+
+class _Expanded(nn.Module):
+    """A convolution that is trained as a wide one followed by 1x1, and used as their product.
+
+    Two linear layers are one linear layer, so the served network does not grow, but the wide one trains better
+    (SESR, Bhardwaj et al., 2022). The product is formed on the weights, not on the pictures, which costs next to nothing.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, expansion: int) -> None:
+        super().__init__()
+        wide = max(inputs, outputs) * expansion
+        self.wide = nn.Parameter(torch.empty(wide, inputs, kernel, kernel))
+        self.narrow = nn.Parameter(torch.empty(outputs, wide))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        nn.init.kaiming_normal_(self.wide, nonlinearity="linear")
+        nn.init.kaiming_normal_(self.narrow, nonlinearity="linear")
+        if inputs == outputs:
+            # A layer that starts near the identity: gradients reach every layer at once.
+            straight = nn.init.dirac_(torch.empty(outputs, inputs, kernel, kernel))
+            self.narrow.data *= 0.5
+        else:
+            straight = torch.zeros(outputs, inputs, kernel, kernel)
+            self.narrow.data *= 0.1 if outputs == 12 else 1
+        self.register_buffer("straight", straight)
+
+    def weight_and_bias(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.einsum("ow,wikl->oikl", self.narrow, self.wide) + self.straight, self.bias
+
+    def forward(self, value: torch.Tensor) -> torch.Tensor:
+        weight, bias = self.weight_and_bias()
+        return functional.conv2d(value, weight, bias, padding="same")
+
+
+def train(settings: TrainingSettings, *, steps: int | None, minutes: float) -> tuple[SuperResolution, dict[str, float]]:
+    """Train for `steps`, or for as many as fit in `minutes`; give the epoch that did best on the validation picture."""
+    torch.manual_seed(settings.seed)
+    random = np.random.default_rng(settings.seed)
+    begun = time.monotonic()
+    pool = list(
+        pairs([load(each) for each in photographs_for("training")], clips=settings.clips, seed=settings.seed)
+    )
+    print(f"{len(pool)} pairs in {time.monotonic() - begun:.0f} s", flush=True)
+    network = SuperResolution(settings).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(network.parameters(), lr=settings.rate, betas=(0.9, 0.99))
+    validation = [evaluation_clip(load(each), crf=18) for each in photographs_for("validation")]
+    best, best_psnr, step = network.state_dict(), 0.0, 0
+    if steps is None:
+        steps = _steps_in(network, pool, random, settings, minutes=minutes)
+        print(f"{steps} steps fit: repeat this run with --steps {steps}", flush=True)
+    network.train()
+    losses: list[float] = []
+    averaged = {name: value.clone() for name, value in network.state_dict().items()}
+    while step < steps:
+        for group in optimizer.param_groups:
+            group["lr"] = settings.rate * (0.5 * (1 + np.cos(np.pi * step / steps)) * 0.999 + 0.001) * min(1, step / 200 + 0.01)
+        small, large = _batch(pool, random, settings)
+        loss = _loss(network(small), large, settings, squared=step > settings.squared_after * steps)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            for name, value in network.state_dict().items():
+                averaged[name].lerp_(value, 0.001 if step > 2000 else 0.01)
+        losses.append(loss.item())
+        step += 1
+        if step % settings.validate_every == 0 or step == steps:
+            candidate = SuperResolution(settings)
+            candidate.load_state_dict(averaged)
+            psnr = float(np.mean([psnr_y(torch_network(candidate)(degraded), original) for degraded, original in validation]))
+            elapsed = time.monotonic() - begun
+            print(f"step {step} loss {np.mean(losses):.5f} validation {psnr:.3f} dB, {elapsed:.0f} s", flush=True)
+            losses.clear()
+            if psnr > best_psnr:
+                best, best_psnr = {name: value.clone() for name, value in averaged.items()}, psnr
+    network.load_state_dict(best)
+    return network, {"steps": steps, "minutes": round((time.monotonic() - begun) / 60, 1), "validation_psnr_y": best_psnr}
+
+
+def torch_network(network: SuperResolution) -> Upscale:
+    """Run the network as it is trained: (T, h, w, 3) uint8 in, (T, 2h, 2w, 3) uint8 out."""
+
+    def upscale(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        with torch.inference_mode():
+            pictures = torch.from_numpy(np.ascontiguousarray(clip)).permute(0, 3, 1, 2).float() / 255
+            result = (network(pictures).clamp(0, 1) * 255).round().to(torch.uint8)
+        return np.asarray(result.permute(0, 2, 3, 1).numpy())
+
+    return upscale
+
+
+def _bilinear_weight() -> torch.Tensor:
+    """Weights (12, 3, 3, 3) that make x2 bilinear interpolation out of a convolution and pixel shuffle."""
+    before, after = torch.tensor([0.25, 0.75, 0.0]), torch.tensor([0.0, 0.75, 0.25])
+    weight = torch.zeros(12, 3, 3, 3)
+    for channel in range(3):
+        for phase in range(4):
+            vertical, horizontal = (before, after)[phase // 2], (before, after)[phase % 2]
+            weight[channel * 4 + phase, channel] = torch.outer(vertical, horizontal)
+    return weight
+
+
+def _batch(
+    pool: Sequence[Pair], random: np.random.Generator, settings: TrainingSettings
+) -> tuple[torch.Tensor, torch.Tensor]:
+    size, small, large = settings.crop, [], []
+    for index in random.integers(len(pool), size=settings.batch):
+        pair = pool[index]
+        top, left = random.integers(pair.small.shape[0] - size + 1, size=2)
+        one = pair.small[top : top + size, left : left + size]
+        two = pair.large[2 * top : 2 * (top + size), 2 * left : 2 * (left + size)]
+        turn, mirror = int(random.integers(4)), int(random.integers(2)) * 2 - 1
+        small.append(np.rot90(one, turn)[:, ::mirror])
+        large.append(np.rot90(two, turn)[:, ::mirror])
+    return _as_input(small), _as_input(large)
+
+
+def _as_input(pictures: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+
+
+def _loss(
+    result: torch.Tensor, original: torch.Tensor, settings: TrainingSettings, *, squared: bool = False
+) -> torch.Tensor:
+    """Error of luma, where the eye and the judge look, and some of RGB, so that colour does not run away.
+
+    Charbonnier learns faster at first; the squared error is what PSNR measures and decides what is unsure.
+    """
+    error = result - original
+    luma = error[:, 0] * 0.2126 + error[:, 1] * 0.7152 + error[:, 2] * 0.0722
+    if squared:
+        return 10 * (luma.square().mean() + settings.rgb_share * error.square().mean())
+    return torch.sqrt(luma * luma + 1e-4).mean() + settings.rgb_share * torch.sqrt(error * error + 1e-4).mean()
+
+
+def _steps_in(
+    network: SuperResolution, pool: Sequence[Pair], random: np.random.Generator, settings: TrainingSettings, *, minutes: float
+) -> int:
+    """Time forward and backward on a few batches (weights are not touched), and give how many steps fit."""
+    begun, tried = time.monotonic(), 50
+    for _ in range(tried):
+        small, large = _batch(pool, random, settings)
+        _loss(network(small), large, settings).backward()  # type: ignore[no-untyped-call]
+    network.zero_grad(set_to_none=True)
+    steps = int(minutes * 60 / ((time.monotonic() - begun) / tried))
+    return max(steps // 500 * 500, 500)
+
+
+def report(network: SuperResolution, model: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """Give PSNR-Y of bicubic, the network in torch and the ONNX file, for each held-out photograph and quality."""
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for photograph in photographs_for("held_out"):
+        picture, rows = load(photograph), {}
+        for crf in EVALUATED_CRFS:
+            bicubic, in_torch = score(torch_network(network), picture, crf=crf)
+            _, in_onnx = score(onnx_network(model), picture, crf=crf)
+            key = "uncompressed" if crf is None else f"crf {crf}"
+            rows[key] = {"bicubic": round(bicubic, 3), "torch": round(in_torch, 3), "onnx": round(in_onnx, 3)}
+            print(f"{photograph.name} {key}: bicubic {bicubic:.2f} dB, network {in_torch:.2f} dB, ONNX {in_onnx:.2f} dB")
+        table[photograph.name] = rows
+    return table
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, write model.onnx, and evaluation.json beside the model card."""
+    parser = argparse.ArgumentParser(description="Train the x2 super-resolution network.")
+    parser.add_argument("--minutes", type=float, default=40, help="training time; decides the number of steps")
+    parser.add_argument("--steps", type=int, help="exactly this many steps, to repeat a run")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=Path("model_repository/super_resolution_network"))
+    for name, value in asdict(TrainingSettings()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    options = vars(parser.parse_args(arguments))
+    settings = TrainingSettings(**{name: options[name] for name in asdict(TrainingSettings())})
+    torch.set_num_threads(options["threads"])
+    network, run = train(settings, steps=options["steps"], minutes=options["minutes"])
+    model: Path = options["output"] / "1" / "model.onnx"
+    model.parent.mkdir(parents=True, exist_ok=True)
+    model.write_bytes(super_resolution_graph(network.collapsed()))
+    evaluation = {"settings": asdict(settings), "run": run, "psnr_y": report(network, model)}
+    (options["output"] / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
+    print(f"wrote {model}, {model.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
