@@ -25,15 +25,20 @@ class PreprocessStage(Stage):
 
     def __init__(self, settings: PreprocessSettings) -> None:
         self._settings = settings
+        self._format = NOTHING
         self._noted = False
+
+    def listen(self, request: Request) -> None:
+        """Pass on what decode could not do."""
+        self._format = Format.from_json(request.json("FORMAT"))
+        self._format.raise_error()
 
     def open(self, request: Request) -> None:
         """Nothing is kept from START: every request carries its FORMAT."""
 
     def step(self, request: Request) -> Tensors:
         """INPUT, TIMING and FORMAT for one request."""
-        format = Format.from_json(request.json("FORMAT"))
-        format.raise_error()
+        format = self._format
         frames, timing = request.array("FRAMES"), request.array("TIMING").copy()
         sources = np.flatnonzero(timing[:, KIND] == SOURCE)
         timing[:, ROW] = NO_PICTURE

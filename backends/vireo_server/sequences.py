@@ -25,6 +25,9 @@ class Stage(ABC):
     """What one stage does for one stream. Made at START, closed at END, after an error, or when nobody asks any
     more."""
 
+    def listen(self, request: Request) -> None:  # noqa: B027 - the first stage has nobody to listen to
+        """Raise what an earlier stage passed on, before anything else is looked at."""
+
     @abstractmethod
     def open(self, request: Request) -> None:
         """Read what START carries."""
@@ -174,20 +177,20 @@ class _Stream:
             self._close()
             self._error, self._chunk = None, -1
             self._passes_on = self.stage = self.streams._make_stage()
-            self.stage.open(request)
         if self._error is not None:
             raise self._error
+        if self.stage is None:
+            raise self._unknown()
+        self.stage.listen(request)
         if request.cancelled:
             raise Cancelled("the caller has gone", stage=self.streams._name)
         self._count(request)
-        if self.stage is None:
-            raise self._unknown()
+        if request.start:
+            self.stage.open(request)
         return self.stage.step(request)
 
     def _count(self, request: Request) -> None:
         """Hold the chunk counter against what came; see the contract, CHUNK."""
-        if self.stage is None:
-            raise self._unknown()
         chunk = int(request.array("CHUNK").reshape(-1)[0])
         if chunk != self._chunk + 1:
             kind = "is missing" if chunk > self._chunk + 1 else "came twice or too late"
@@ -200,9 +203,8 @@ class _Stream:
 
     def _unknown(self) -> StageError:
         return Internal(
-            f"stream {self.name} is not known here: it was closed after {self.streams._idle_seconds:g} s without "
-            "a request, "
-            "or this stage was restarted; send the segment again as a new stream",
+            f"stream {self.name} is not known here: it was closed after {self.streams._idle_seconds:g} s without a "
+            "request, or this stage was restarted; send the segment again as a new stream",
             stage=self.streams._name,
         )
 

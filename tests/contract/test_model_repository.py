@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""The configurations of model_repository against the contract and against each other, without a server."""
+
+import json
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+from vireo_media.services import ServiceDescription
+
+REPOSITORY = Path(__file__).parents[2] / "model_repository"
+BACKENDS = Path(__file__).parents[2] / "backends"
+MODELS = sorted(path.parent.name for path in REPOSITORY.glob("*/config.pbtxt"))
+
+STRING, UINT8, INT64 = "TYPE_STRING", "TYPE_UINT8", "TYPE_INT64"
+
+#: The tensors of the contract: name -> type and dims. Networks leave out the batch dimension, which is Triton's.
+TENSORS = {
+    "STREAM": (STRING, [1]),
+    "PACKETS": (STRING, [-1]),
+    "PACKET_TIMING": (INT64, [-1, 4]),
+    "CHUNK": (INT64, [1]),
+    "FRAMES": (UINT8, [-1, -1, -1]),
+    "TIMING": (INT64, [-1, 4]),
+    "FORMAT": (STRING, [1]),
+    "INPUT": (UINT8, [-1, 3, -1, -1]),
+    "OUTPUT": (UINT8, [-1, 3, -1, -1]),
+    "OUTPUT_PACKETS": (STRING, [-1]),
+    "OUTPUT_TIMING": (INT64, [-1, 4]),
+    "REPORT": (STRING, [1]),
+}
+
+STAGES = {
+    "decode": ({"STREAM", "PACKETS", "PACKET_TIMING", "CHUNK"}, {"FRAMES", "TIMING", "FORMAT"}),
+    "preprocess": ({"FRAMES", "TIMING", "FORMAT", "CHUNK"}, {"INPUT", "TIMING", "FORMAT"}),
+    "network": ({"INPUT"}, {"OUTPUT"}),
+    "encode": (
+        {"STREAM", "FRAMES", "OUTPUT", "TIMING", "FORMAT", "CHUNK"},
+        {"OUTPUT_PACKETS", "OUTPUT_TIMING", "REPORT"},
+    ),
+}
+
+
+def read_config(model: str) -> model_config_pb2.ModelConfig:
+    return text_format.Parse((REPOSITORY / model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+
+
+CONFIGS = {model: read_config(model) for model in MODELS}
+SERVICES = [model for model, config in CONFIGS.items() if config.platform == "ensemble"]
+TRANSFORMATIONS = [
+    name for name in SERVICES if json.loads(CONFIGS[name].parameters["vireo"].string_value)["kind"] == "transformation"
+]
+
+
+def tensors_of(side) -> dict[str, tuple[str, list[int]]]:
+    return {tensor.name: (model_config_pb2.DataType.Name(tensor.data_type), list(tensor.dims)) for tensor in side}
+
+
+def expected(names, *, batched: bool) -> dict[str, tuple[str, list[int]]]:
+    return {name: (TENSORS[name][0], TENSORS[name][1][1:] if batched else TENSORS[name][1]) for name in names}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_is_called_as_its_folder_and_has_a_version(model):
+    assert CONFIGS[model].name == model
+    assert (REPOSITORY / model / "1").is_dir()
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if CONFIGS[name].backend in STAGES])
+def test_a_stage_has_exactly_the_tensors_of_the_contract(model):
+    config = CONFIGS[model]
+    inputs, outputs = STAGES[config.backend]
+    batched = config.max_batch_size > 0
+    assert tensors_of(config.input) == expected(inputs, batched=batched)
+    assert tensors_of(config.output) == expected(outputs, batched=batched)
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if CONFIGS[name].backend])
+def test_every_backend_has_a_door(model):
+    assert (BACKENDS / CONFIGS[model].backend / "model.py").is_file()
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if CONFIGS[name].backend in STAGES])
+def test_stateful_stages_batch_sequences_and_stateless_ones_batch_rows(model):
+    config = CONFIGS[model]
+    if config.backend == "network":
+        assert config.dynamic_batching.preserve_ordering
+        assert not config.HasField("sequence_batching")
+    else:
+        assert config.max_batch_size == 0
+        assert config.sequence_batching.oldest.max_candidate_sequences == 4096
+        assert config.sequence_batching.max_sequence_idle_microseconds >= 120_000_000
+
+
+@pytest.mark.parametrize("service", TRANSFORMATIONS)
+def test_a_transformation_takes_packets_and_gives_packets(service):
+    config = CONFIGS[service]
+    inputs = {"STREAM", "PACKETS", "PACKET_TIMING", "CHUNK"}
+    outputs = {"OUTPUT_PACKETS", "OUTPUT_TIMING", "REPORT"}
+    assert tensors_of(config.input) == expected(inputs, batched=False)
+    assert tensors_of(config.output) == expected(outputs, batched=False)
+    # One namespace: an output named like an input would give the input back.
+    assert not {tensor.name for tensor in config.input} & {tensor.name for tensor in config.output}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_ensemble_joins_tensors_that_exist_and_fit(service):
+    config = CONFIGS[service]
+    known = tensors_of(config.input)
+    for step in config.ensemble_scheduling.step:
+        model = CONFIGS[step.model_name]
+        full = {}
+        for name, (kind, dims) in {**tensors_of(model.input), **tensors_of(model.output)}.items():
+            full[name] = (kind, [-1, *dims] if model.max_batch_size else dims)
+        for name, value in step.input_map.items():
+            assert known[value] == full[name], f"{step.model_name} takes {name} from {value}"
+        assert set(step.input_map) == set(tensors_of(model.input)), step.model_name
+        known |= {value: full[name] for name, value in step.output_map.items()}
+    for name, tensor in tensors_of(config.output).items():
+        assert known[name] == tensor
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_description_is_one_that_clients_accept_and_networks_can_hold(service):
+    config = CONFIGS[service]
+    description = ServiceDescription.from_json(service, config.parameters["vireo"].string_value)
+    assert description.segments in (True, False)
+    assert description.max_rows >= description.max_packets
+    for step in config.ensemble_scheduling.step:
+        model = CONFIGS[step.model_name]
+        if model.backend == "network":
+            assert model.max_batch_size >= 4 * description.max_rows

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""A fake of Triton's Python backend: stages run in a test's own process. It replaces no test on the real server."""
+
+import json
+import sys
+import types
+from enum import Enum
+
+import numpy as np
+import pytest
+
+
+class FakeTensor:
+    def __init__(self, name, array):
+        self._name, self._array = name, array
+
+    def name(self):
+        return self._name
+
+    def as_numpy(self):
+        return self._array
+
+
+class FakeTritonError:
+    class Code(Enum):
+        INVALID_ARG = "INVALID_ARG"
+        UNAVAILABLE = "UNAVAILABLE"
+        INTERNAL = "INTERNAL"
+        CANCELLED = "CANCELLED"
+
+    INVALID_ARG, UNAVAILABLE, INTERNAL, CANCELLED = Code
+
+    def __init__(self, message, code=Code.INTERNAL):
+        self.text, self.code = message, code
+
+
+class FakeResponse:
+    def __init__(self, output_tensors, error=None):
+        self.tensors = {tensor.name(): tensor.as_numpy() for tensor in output_tensors}
+        self.error = error
+
+
+class FakeSender:
+    def __init__(self, request):
+        self._request = request
+
+    def send(self, response, flags):
+        assert self._request.response is None, "a request is answered once"
+        self._request.response = response
+        self._request.answered.set()
+
+    def is_cancelled(self):
+        return self._request.cancelled
+
+
+class FakeRequest:
+    """What `execute` is given: tensors by name, flags, correlation id."""
+
+    def __init__(self, tensors, *, stream="s", start=False, end=False, cancelled=False):
+        import threading
+
+        self.tensors, self._stream, self._flags = tensors, stream, (1 if start else 0) | (2 if end else 0)
+        self.cancelled = cancelled
+        self.response = None
+        self.answered = threading.Event()
+
+    def get_response_sender(self):
+        return FakeSender(self)
+
+    def flags(self):
+        return self._flags
+
+    def correlation_id(self):
+        return self._stream
+
+    def wait(self):
+        assert self.answered.wait(20), "no answer within 20 s"
+        return self.response
+
+
+@pytest.fixture(scope="session", autouse=True)
+def triton_python_backend_utils():
+    """Put the fake where `import triton_python_backend_utils` finds it."""
+    fake = types.ModuleType("triton_python_backend_utils")
+    fake.Tensor, fake.TritonError, fake.InferenceResponse = FakeTensor, FakeTritonError, FakeResponse
+    fake.TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
+
+    def get_input_tensor_by_name(request, name):
+        array = request.tensors.get(name)
+        return None if array is None else FakeTensor(name, array)
+
+    fake.get_input_tensor_by_name = get_input_tensor_by_name
+    fake.Logger = types.SimpleNamespace(log_error=print, log_warn=print)
+    sys.modules["triton_python_backend_utils"] = fake
+    yield fake
+    del sys.modules["triton_python_backend_utils"]
+
+
+@pytest.fixture
+def text():
+    """A BYTES tensor of one element, from text or from what becomes JSON."""
+
+    def make(value):
+        data = value if isinstance(value, str) else json.dumps(value)
+        return np.array([data.encode()], dtype=np.object_)
+
+    return make
+
+
+@pytest.fixture
+def request_of():
+    """A fake request: `request_of({name: array}, chunk=0, start=True)`."""
+
+    def make(tensors, *, chunk=None, **flags):
+        chunks = {} if chunk is None else {"CHUNK": np.array([chunk], np.int64)}
+        return FakeRequest({**tensors, **chunks}, **flags)
+
+    return make
