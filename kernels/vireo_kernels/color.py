@@ -121,9 +121,11 @@ def frames_to_rgb(
     else:
         require_array(function, "out", out, dtypes=(dtype,), shape=shape)
         require_writable(function, "out", out)
-    from vireo_kernels.cpu import color as cpu
+    from vireo_kernels.cpu import frames_to_rgb as cpu
 
-    cpu.decode(frames, width=width, height=height, pixel_format=pixel_format, color=color, layout=layout, out=out)
+    cpu.frames_to_rgb(
+        frames, width=width, height=height, pixel_format=pixel_format, color=color, layout=layout, out=out
+    )
     return out
 
 
@@ -168,7 +170,7 @@ def rgb_to_frames(
     else:
         require_array(function, "out", out, dtypes=("uint8",), shape=shape)
         require_writable(function, "out", out)
-    from vireo_kernels.cpu import color as cpu
+    from vireo_kernels.cpu import rgb_to_frames as cpu
 
-    cpu.encode(rgb, width=width, height=height, pixel_format=pixel_format, color=color, layout=layout, out=out)
+    cpu.rgb_to_frames(rgb, width=width, height=height, pixel_format=pixel_format, color=color, layout=layout, out=out)
     return out
