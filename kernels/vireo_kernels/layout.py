@@ -76,4 +76,4 @@ def planes_to_frames(
     require_writable(function, "out", out)
     from vireo_kernels.cpu import layout as cpu
 
-    cpu.merge(y, u, v, shift=0 if y.itemsize == 1 else 6, words=out.view(y.dtype))
+    cpu.merge(y, u, v, words=out.view(y.dtype))

@@ -19,7 +19,7 @@ from numba import njit
 
 from vireo_kernels.arguments import read_only
 from vireo_kernels.coefficients import CHROMA_BITS, DECODE_BITS, decode_coefficients
-from vireo_kernels.cpu.words import code_of
+from vireo_kernels.cpu.words import code_of, store_row
 from vireo_kernels.layout import BITS, PixelFormat, words_of
 from vireo_kernels.reference.color import codes_to_unit, is_cosited
 
@@ -142,25 +142,8 @@ def _decode8(words, width, height, middle, vertical, horizontal, k, interleaved,
 
 
 @compiled
-def _store_codes(codes, table, out):
-    """16-bit codes as they are, or as what `table` has for each."""
-    if table.size == 0:
-        for i in range(codes.size):
-            out[i] = codes[i]
-    else:
-        for i in range(codes.size):
-            out[i] = table[codes[i]]
-
-
-@compiled
-def _store_units(codes, table, out):
-    for i in range(codes.size):
-        out[i] = np.float32(codes[i]) / np.float32(65535)
-
-
-@compiled
-def _decode16(store, words, width, height, middle, vertical, horizontal, k, interleaved, table, out):
-    """Frames to 16-bit RGB, which `store` writes a row at a time."""
+def _decode16(words, width, height, middle, vertical, horizontal, k, interleaved, table, out):
+    """Frames to 16-bit RGB, or what `store_row` makes of it."""
     half = (width + 1) // 2
     u, v = np.empty(half + 2, np.int16), np.empty(half + 2, np.int16)
     wide_u, wide_v = np.empty(2 * half, np.int16), np.empty(2 * half, np.int16)
@@ -177,11 +160,11 @@ def _decode16(store, words, width, height, middle, vertical, horizontal, k, inte
             if interleaved:
                 at = 3 * (t * height + row) * width
                 _interleave3(planes[0], planes[1], planes[2], mixed)
-                store(mixed, table, out[at : at + 3 * width])
+                store_row(mixed, table, out[at : at + 3 * width])
             else:
                 for plane in range(3):
                     at = ((3 * t + plane) * height + row) * width
-                    store(planes[plane], table, out[at : at + width])
+                    store_row(planes[plane], table, out[at : at + width])
 
 
 @cache
@@ -216,5 +199,5 @@ def frames_to_rgb(
     if dtype == "uint8":
         _decode8(words, width, height, I32(4 * middle), vertical, horizontal, k, interleaved, flat)
     else:
-        store, table = _store_units if dtype == "float32" else _store_codes, half_table(dtype)
-        _decode16(store, words, width, height, I32(4 * middle), vertical, horizontal, k, interleaved, table, flat)
+        table = half_table(dtype)
+        _decode16(words, width, height, I32(4 * middle), vertical, horizontal, k, interleaved, table, flat)

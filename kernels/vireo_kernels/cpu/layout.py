@@ -11,23 +11,24 @@ import numpy.typing as npt
 from numba import njit
 
 from vireo_kernels.arguments import read_only
+from vireo_kernels.cpu.words import word_of
 
 
 @njit(nogil=True, cache=True)
-def _merge(y, u, v, width, shift, words):
+def _merge(y, u, v, width, words):
     """Rows of `y`, `u`, `v` may be longer than the picture is wide."""
     height = y.shape[0]
     for row in range(height):
-        source, target = y[row], words[row]
-        for i in range(width):
-            target[i] = source[i] << shift
+        source, target = y[row], words[row, :width]
+        for i in range(target.size):
+            target[i] = word_of(source[i], words)
         if width % 2:
-            target[width] = target[width - 1]
+            words[row, width] = words[row, width - 1]
     for row in range(u.shape[0]):
         first, second, pairs = u[row], v[row], words[height + row]
         for i in range((width + 1) // 2):
-            pairs[2 * i] = first[i] << shift
-            pairs[2 * i + 1] = second[i] << shift
+            pairs[2 * i] = word_of(first[i], words)
+            pairs[2 * i + 1] = word_of(second[i], words)
 
 
 def _whole_rows(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -40,8 +41,6 @@ def _whole_rows(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return read_only(rows)
 
 
-def merge(
-    y: npt.NDArray[Any], u: npt.NDArray[Any], v: npt.NDArray[Any], *, shift: int, words: npt.NDArray[Any]
-) -> None:
-    """Planar YUV 4:2:0 into `(H + ceil(H/2), 2 ceil(W/2))` samples, each code shifted left by `shift`."""
-    _merge(_whole_rows(y), _whole_rows(u), _whole_rows(v), y.shape[1], np.int32(shift), words)
+def merge(y: npt.NDArray[Any], u: npt.NDArray[Any], v: npt.NDArray[Any], *, words: npt.NDArray[Any]) -> None:
+    """Planar YUV 4:2:0 into `(H + ceil(H/2), 2 ceil(W/2))` samples."""
+    _merge(_whole_rows(y), _whole_rows(u), _whole_rows(v), y.shape[1], words)

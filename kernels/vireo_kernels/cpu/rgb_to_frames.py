@@ -16,7 +16,7 @@ from numba import njit
 
 from vireo_kernels.arguments import read_only
 from vireo_kernels.coefficients import CHROMA_BITS, ENCODE_BITS, encode_coefficients
-from vireo_kernels.cpu.words import largest_code, word_of
+from vireo_kernels.cpu.words import fetch_row, largest_code, word_of
 from vireo_kernels.layout import BITS, PixelFormat, words_of
 from vireo_kernels.reference.color import is_cosited, unit_to_codes
 
@@ -147,25 +147,6 @@ def _encode8(rgb, width, height, vertical, horizontal, k, interleaved, words):
 
 
 @compiled
-def _fetch_codes(source, table, out):
-    """A row of 16-bit codes as they are, or as what `table` has for each word."""
-    if table.size == 0:
-        for i in range(out.size):
-            out[i] = source[i]
-    else:
-        for i in range(out.size):
-            out[i] = table[source[i]]
-
-
-@compiled
-def _fetch_units(source, table, out):
-    for i in range(out.size):
-        value = source[i]
-        value = min(value, np.float32(1)) if value > np.float32(0) else np.float32(0)
-        out[i] = I32(value * np.float32(65535) + np.float32(0.5))
-
-
-@compiled
 def _mix16(red, green, blue, kr, kg, kb, offset, shift, out):
     for i in range(red.size):
         value = (I64(red[i]) * kr + I64(green[i]) * kg + I64(blue[i]) * kb + offset) >> shift
@@ -173,7 +154,7 @@ def _mix16(red, green, blue, kr, kg, kb, offset, shift, out):
 
 
 @compiled
-def _encode16(fetch, rgb, table, width, height, vertical, horizontal, k, interleaved, words):
+def _encode16(rgb, table, width, height, vertical, horizontal, k, interleaved, words):
     """16-bit codes or floats to frames, as `_encode8`; rows are fetched into three slots, so each is read once."""
     half = (width + 1) // 2
     mixed = np.empty(3 * width, np.uint16)
@@ -192,11 +173,11 @@ def _encode16(fetch, rgb, table, width, height, vertical, horizontal, k, interle
                 if interleaved:
                     if plane == 0:
                         at = 3 * (t * height + row) * width
-                        fetch(rgb[at : at + 3 * width], table, mixed)
+                        fetch_row(rgb[at : at + 3 * width], table, mixed)
                         _apart3(mixed, slot[0], slot[1], slot[2])
                 else:
                     at = ((3 * t + plane) * height + row) * width
-                    fetch(rgb[at : at + width], table, slot[plane])
+                    fetch_row(rgb[at : at + width], table, slot[plane])
             target = words[t, row]
             _mix16(slot[0], slot[1], slot[2], yr, yg, yb, k[9], LUMA16_SHIFT, target[:width])
             if width % 2:
@@ -250,5 +231,4 @@ def rgb_to_frames(
     if dtype == "uint8":
         _encode8(flat, width, height, vertical, horizontal, k, interleaved, words)
         return
-    fetch = _fetch_units if dtype == "float32" else _fetch_codes
-    _encode16(fetch, flat, code_table(dtype), width, height, vertical, horizontal, k, interleaved, words)
+    _encode16(flat, code_table(dtype), width, height, vertical, horizontal, k, interleaved, words)
