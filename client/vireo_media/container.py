@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: MIT
+"""Opening an input, finding its video stream, and reading its packets; what cannot be read says so in one message."""
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import av
+import av.container
+import av.error
+import av.video.stream
+from av.stream import Disposition
+
+from vireo_media.errors import InputError, InputMissingError
+from vireo_media.integrity import find_cut
+from vireo_media.times import FLAG_CORRUPT, FLAG_DISCARD, FLAG_KEY, UNKNOWN, clock
+
+__all__ = [
+    "CodedPacket",
+    "MediaSource",
+    "find_video",
+    "is_picture_only",
+    "libav_packet",
+    "media_errors",
+    "read_packets",
+]
+
+_VIDEO_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,avi,flv,asf,ogg,ivf,nut,mxf,gxf,dv,rm,obu,h264,hevc,av1,m4v,"
+    "mpegvideo,vc1,mjpeg,yuv4mpegpipe,gif,apng"
+)
+_SOUND_FORMATS = "mp3,wav,w64,flac,aac,aiff,caf,ac3,eac3,dts,amr,au"
+
+_OPEN_OPTIONS = {
+    # Only these demuxers: others read text as pictures (tty) or open further files and addresses (hls, concat, image2),
+    # which a server that is handed a file by a stranger must never do.
+    "format_whitelist": f"{_VIDEO_FORMATS},{_SOUND_FORMATS}",
+    "protocol_whitelist": "file",
+}
+
+_CONTAINERS = "mp4, mov, mkv, webm, ts, avi, flv and other video containers"
+
+
+class CodedPacket(NamedTuple):
+    """One demuxed packet: its bytes and its row of PACKET_TIMING."""
+
+    data: bytes
+    pts: int
+    dts: int
+    duration: int
+    flags: int
+
+
+class MediaSource:
+    """An input that can be opened any number of times: a path, the bytes of a file, or a seekable file object.
+
+    A file object is read by one reader at a time. `name` is what messages call it.
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | bytes | BinaryIO, *, name: str | None = None) -> None:
+        self._source = source
+        if name is None:
+            name = os.fspath(source) if isinstance(source, str | os.PathLike) else "the media given"
+        self.name = name
+        self._checked = False
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[av.container.InputContainer]:
+        """The demuxer of this input, from its beginning; closed with the block. Raises InputError."""
+        if not self._checked:
+            self._check()
+            self._checked = True
+        with media_errors(self.name, "opening"):
+            file = self._stream() if not isinstance(self._source, str | os.PathLike) else f"file:{self.name}"
+            container = av.open(file, "r", options=dict(_OPEN_OPTIONS), metadata_errors="replace")
+        with container:
+            yield container
+
+    def _stream(self) -> BinaryIO:
+        if isinstance(self._source, bytes):
+            return io.BytesIO(self._source)
+        file = cast(BinaryIO, self._source)
+        file.seek(0)
+        return file
+
+    def _check(self) -> None:
+        """What libav would report in words that help nobody."""
+        if isinstance(self._source, str | os.PathLike):
+            path = Path(self._source)
+            if not path.exists():
+                raise InputMissingError(f"input {self.name!r}: there is no such file; check its name and folder")
+            if path.is_dir():
+                raise InputError(f"input {self.name!r} is a folder; allowed is one media file; name the file in it")
+            try:
+                file: BinaryIO = path.open("rb")
+            except OSError as error:
+                raise InputError(
+                    f"input {self.name!r} cannot be read ({error.strerror}); check its permissions and its disk"
+                ) from error
+            with file:
+                self._check_bytes(file)
+        else:
+            self._check_bytes(self._stream())
+
+    def _check_bytes(self, file: BinaryIO) -> None:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        if size == 0:
+            raise InputError(
+                f"input {self.name!r} is empty (0 bytes); allowed are {_CONTAINERS}; fetch or export it again"
+            )
+        cut = find_cut(file, size)
+        if cut is not None:
+            raise InputError(f"input {self.name!r} is cut short: {cut}; fetch or export it again")
+
+
+@contextlib.contextmanager
+def media_errors(name: str, doing: str) -> Iterator[None]:
+    """The one place where libav's errors about an input become ours. `doing` is a verb: "opening", "reading"."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        if isinstance(error, av.error.InvalidDataError | av.error.ArgumentError):
+            what = "it is not a media file, or it is damaged" if doing == "opening" else "its data is damaged"
+        else:
+            what = error.strerror or type(error).__name__
+        raise InputError(
+            f"input {name!r}: {doing} it failed: {what}; allowed are {_CONTAINERS}; check the file, or remux it"
+        ) from error
+
+
+def is_picture_only(stream: av.video.stream.VideoStream) -> bool:
+    """Whether a video stream is a cover or thumbnails, not a video."""
+    return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
+
+
+def find_video(container: av.container.InputContainer, name: str) -> av.video.stream.VideoStream:
+    """The video stream to work on: the default one, else the first; covers are not video. Raises InputError."""
+    videos = [stream for stream in container.streams.video if not is_picture_only(stream)]
+    if not videos:
+        held = ", ".join(stream.type for stream in container.streams) or "no stream"
+        cover = " and a cover picture" if container.streams.video else ""
+        raise InputError(
+            f"input {name!r} has no video stream: it holds {held}{cover}; allowed is a file with a video stream; "
+            "check that it is the right file"
+        )
+    video = next((stream for stream in videos if stream.disposition & Disposition.default), videos[0])
+    if video.codec_context is None:
+        raise InputError(f"input {name!r}: no decoder is known for its video stream; re-encode it to H.264 or HEVC")
+    if not video.codec_context.width or not video.codec_context.height:
+        raise InputError(
+            f"input {name!r}: its video stream has no picture size, so its start is missing or damaged; "
+            "fetch or export it again"
+        )
+    return video
+
+
+def libav_packet(data: bytes, *, pts: int, dts: int, duration: int, time_base: Fraction) -> "av.Packet[Any]":
+    """A libav packet of `data`; times in `time_base`, UNKNOWN where unknown.
+
+    `av.Packet(data)` would refer to the bytes themselves, and decoders and filters read up to 64 bytes beyond a
+    packet's end: what lies there in memory then decides whether MPEG-4 looks damaged. A packet made by its size is
+    padded with zeros.
+    """
+    packet: av.Packet[Any] = av.Packet(len(data))
+    if data:
+        packet.update(data)
+    packet.pts = None if pts == UNKNOWN else pts
+    packet.dts = None if dts == UNKNOWN else dts
+    packet.duration = duration
+    packet.time_base = time_base
+    return packet
+
+
+def read_packets(source: MediaSource) -> Iterator[CodedPacket]:
+    """The packets of the video stream, in the file's order, lazily. Raises InputError."""
+    with source.open() as container, media_errors(source.name, "reading"):
+        stream = find_video(container, source.name)
+        # AVI has one time a packet, in decode order; what libav gives as pts is a guess that is wrong with B-frames.
+        has_pts = container.format.name != "avi" or stream.codec_context.codec.intra_only
+        extradata = stream.codec_context.extradata
+        for packet in container.demux(stream):
+            if not packet.size:  # The demuxer's own "end", and AVI's "show the last picture again".
+                continue
+            if packet.has_sidedata("new_extradata") and bytes(packet.get_sidedata("new_extradata")) != extradata:
+                at = clock(packet.pts * packet.time_base) if packet.pts is not None else "an unknown time"
+                raise InputError(
+                    f"input {source.name!r}: its video changes its format at {at}; allowed is one format in a file; "
+                    "split it there, or re-encode it"
+                )
+            flags = FLAG_KEY * packet.is_keyframe | FLAG_CORRUPT * packet.is_corrupt | FLAG_DISCARD * packet.is_discard
+            pts = packet.pts if has_pts else None
+            yield CodedPacket(
+                bytes(packet),
+                UNKNOWN if pts is None else pts,
+                UNKNOWN if packet.dts is None else packet.dts,
+                packet.duration or 0,
+                flags,
+            )

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: MIT
+"""The protocol of one sequence, without a transport: which request comes next, and what a reply means.
+
+    exchange = Exchange(segment, stream, service)
+    while not exchange.is_done:
+        while (request := exchange.next_request()) is not None:   # as many as the window allows
+            send(request)
+        reply = exchange.receive(*wait_for_a_reply())
+        use(reply.packets, reply.timing)
+
+# Note [The flush]
+A decoder holds pictures back. How many, only it knows, and it says so in REPORT.pending of every reply. So after the
+last packets all replies are awaited, and then come max(1, ceil(pending / max_rows)) requests without packets, the
+last with END: each brings at most max_rows rows, and END brings all that is left. A request without packets tells
+decode that no packet comes any more.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vireo_media.description import StreamDescription
+from vireo_media.errors import ExchangeError
+from vireo_media.segments import Segment, with_emit
+from vireo_media.services import ServiceDescription
+from vireo_media.times import Timing, timing_rows
+
+__all__ = ["Exchange", "Reply", "Request", "abort_request"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One request of a sequence: the contract's inputs and the sequence flags.
+
+    `packets` has N elements (N may be 0), `timing` is (N, 4) int64, `stream` is STREAM's text with START and empty
+    afterwards.
+    """
+
+    stream: str
+    packets: Sequence[bytes]
+    timing: Timing
+    chunk: int
+    start: bool
+    end: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """One reply of a transformation: coded packets in the encoder's order, (M, 4) int64 timing, and REPORT as an "
+    "object."""
+
+    packets: Sequence[bytes]
+    timing: Timing
+    report: Mapping[str, Any]
+
+
+@dataclass
+class Exchange:
+    """One sequence: a segment of a stream on its way through a service.
+
+    `chunk_packets` is how many packets a request carries, by default what the service allows. The result does not
+    depend on it.
+    """
+
+    segment: Segment
+    stream: StreamDescription
+    service: ServiceDescription
+    chunk_packets: int | None = None
+    frames_in: int = field(default=0, init=False)
+    """Source frames that the service decoded, so far."""
+    frames_out: int = field(default=0, init=False)
+    """Frames that came back, so far."""
+    packets_sent: int = field(default=0, init=False)
+    output: dict[str, Any] | None = field(default=None, init=False)
+    """What REPORT said of the coded result: codec, extradata, size, time base, tags. None until the encoder is open."""
+    notes: list[str] = field(default_factory=list, init=False)
+    """What the service wants the caller to know, each once."""
+
+    def __post_init__(self) -> None:
+        most = self.service.max_packets
+        size = min(self.chunk_packets or most, most)
+        if size < 1:
+            raise ExchangeError(f"exchange: chunk_packets cannot be {self.chunk_packets!r}; allowed is 1..{most!r}")
+        self._chunks = self.segment.chunks(size)
+        self._ahead = next(self._chunks, None)
+        self._sent = 0
+        self._received = 0
+        self._pending = 0
+        self._flushes: int | None = None
+
+    @property
+    def outstanding(self) -> int:
+        """Requests that are not answered."""
+        return self._sent - self._received
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the request with END is answered."""
+        return self._flushes == 0 and self.outstanding == 0
+
+    def next_request(self) -> Request | None:
+        """The next request; None where a reply must come first, or where all was sent. Raises InputError while "
+        "reading."""
+        if self._ahead is not None:
+            packets, timing = self._ahead
+            self._ahead = next(self._chunks, None)
+            self.packets_sent += len(packets)
+            return self._request(packets, timing, end=False)
+        if self._flushes is None:
+            if self.outstanding:
+                return None
+            self._flushes = max(1, math.ceil(self._pending / self.service.max_rows))
+        if self._flushes == 0:
+            return None
+        self._flushes -= 1
+        return self._request([], timing_rows([]), end=self._flushes == 0)
+
+    def receive(self, packets: Sequence[bytes], timing: Timing, report: str | bytes) -> Reply:
+        """Take the reply to the oldest unanswered request: PACKETS, PACKET_TIMING (M, 4) int64, REPORT's JSON.
+
+        Raises ExchangeError where it does not fit the contract.
+        """
+        if not self.outstanding:
+            raise self._wrong("a reply came", "no request is open", "one reply a request")
+        self._received += 1
+        timing = np.asarray(timing, dtype=np.int64).reshape(-1, 4)
+        if len(timing) != len(packets):
+            raise self._wrong(f"{len(packets)} PACKETS", f"{len(timing)} rows of PACKET_TIMING", "one row a packet")
+        values = self._read(report)
+        self._pending = _count(values, "pending")
+        self.frames_in += _count(values, "frames_in")
+        self.frames_out += len(packets)
+        if packets and "frames_out" in values and values["frames_out"] != len(packets):
+            raise self._wrong(
+                f"REPORT.frames_out {values['frames_out']!r}", f"{len(packets)} PACKETS", "the same number"
+            )
+        self._read_output(values.get("output"))
+        self.notes += [str(note) for note in values.get("notes") or [] if str(note) not in self.notes]
+        if packets and self.output is None:
+            raise self._wrong("packets came", "no REPORT.output", "an output with the first packets or before")
+        return Reply(packets=packets, timing=timing, report=values)
+
+    def _request(self, packets: Sequence[bytes], timing: Timing, *, end: bool) -> Request:
+        start = self._sent == 0
+        stream = with_emit(self.stream, self.segment).to_json() if start else ""
+        request = Request(stream=stream, packets=packets, timing=timing, chunk=self._sent, start=start, end=end)
+        self._sent += 1
+        return request
+
+    def _read(self, report: str | bytes) -> dict[str, Any]:
+        try:
+            values = json.loads(report)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise self._wrong(f"REPORT {report[:80]!r}", str(error), "a JSON object") from error
+        if not isinstance(values, dict):
+            raise self._wrong(f"REPORT {report[:80]!r}", type(values).__name__, "a JSON object")
+        return values
+
+    def _read_output(self, output: object) -> None:
+        if output is None:
+            return
+        if not isinstance(output, dict):
+            raise self._wrong("REPORT.output", repr(output), "an object or null")
+        if self.output is not None and output != self.output:
+            changed = sorted(key for key in {*output, *self.output} if output.get(key) != self.output.get(key))
+            raise self._wrong("REPORT.output", f"other values of {', '.join(changed)}", "one output in a sequence")
+        self.output = output
+
+    def _wrong(self, what: str, got: str, allowed: str) -> ExchangeError:
+        return ExchangeError(
+            f"service {self.service.name!r}, segment {self.segment.index!r}: {what}, got {got}; the contract allows "
+            f"{allowed}; "
+            "use a client and a server of one version"
+        )
+
+
+def abort_request() -> Request:
+    """What frees a sequence on the server: on Ctrl-C, and where a stage could not pass an error on."""
+    return Request(
+        stream=json.dumps({"abort": True}), packets=[], timing=timing_rows([]), chunk=0, start=True, end=True
+    )
+
+
+def _count(report: Mapping[str, Any], name: str) -> int:
+    value = report.get(name, 0)
+    return value if isinstance(value, int) and value > 0 else 0

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""Is a file whole? Three containers say how long they are, so that a cut file is refused before work is spent on it."""
+
+import os
+import struct
+from typing import BinaryIO
+
+__all__ = ["find_cut"]
+
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+
+
+def find_cut(file: BinaryIO, size: int) -> str | None:
+    """What shows that `file` of `size` bytes is cut short, in words for a message; None where nothing does.
+
+    Reads box headers of MP4 and MOV, the segment's length of Matroska and WebM, the RIFF length of AVI. Other
+    containers (MPEG-TS, FLV) say nothing of their length.
+    """
+    head = file.read(12)
+    file.seek(0)
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+        return _cut_boxes(file, size)
+    if head[:4] == _EBML:
+        return _cut_matroska(file, size)
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return _missing(8 + struct.unpack("<I", head[4:8])[0], size)
+    return None
+
+
+def _cut_boxes(file: BinaryIO, size: int) -> str | None:
+    """ISO/IEC 14496-12: boxes of [length u32][type]; 1: a 64-bit length follows; 0: to the end of the file."""
+    position, seen = 0, set()
+    while position + 8 <= size:
+        file.seek(position)
+        header = file.read(16)
+        length, kind = struct.unpack(">I4s", header[:8])
+        if length == 1 and len(header) == 16:
+            length = struct.unpack(">Q", header[8:])[0]
+        seen.add(kind)
+        if length == 0:
+            position = size
+            break
+        if length < 8:  # Not a box: rubbish after the last one, which readers ignore.
+            break
+        position += length
+    if b"moov" not in seen and b"moof" not in seen:
+        return "its index (the moov box) is missing"
+    return _missing(position, size) if position > size else None
+
+
+def _cut_matroska(file: BinaryIO, size: int) -> str | None:
+    """RFC 8794: EBML header, then one segment whose length may be unknown (all ones)."""
+    file.seek(4)
+    length, _ = _vint(file)
+    if length is None:
+        return None
+    file.seek(length, os.SEEK_CUR)
+    if file.read(4) != _SEGMENT:
+        return None
+    length, unknown = _vint(file)
+    if length is None or unknown:
+        return None
+    return _missing(file.tell() + length, size)
+
+
+def _vint(file: BinaryIO) -> tuple[int | None, bool]:
+    """EBML's variable-size integer and whether it means "unknown"; None at the end of the file."""
+    first = file.read(1)
+    if not first or not first[0]:
+        return None, False
+    width = 9 - first[0].bit_length()
+    value = first[0] & (1 << (8 - width)) - 1
+    rest = file.read(width - 1)
+    if len(rest) != width - 1:
+        return None, False
+    value = int.from_bytes(bytes([value]) + rest, "big")
+    return value, value == (1 << 7 * width) - 1
+
+
+def _missing(expected: int, size: int) -> str | None:
+    if expected <= size:
+        return None
+    return f"{size} bytes are there of the {expected} that it says it has"

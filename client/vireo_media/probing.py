@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: MIT
+"""Probing: from a source to its StreamDescription, with the tags that only a decoded picture carries."""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.container
+import av.error
+import av.video.stream
+from av.sidedata.sidedata import Type
+
+from vireo_media.container import MediaSource, find_video, media_errors
+from vireo_media.description import FIELD_ORDERS, Rational, StreamDescription
+
+__all__ = ["VideoInput", "probe"]
+
+# Note [Why probing decodes a picture]
+# PyAV does not show a stream's side data (display matrix, mastering display, light level): it appears on decoded frames
+# only. So the first picture is decoded here, by a reader of its own. Costs one key frame.
+
+# Note [Chroma location]
+# PyAV 18.1 shows it neither on streams nor on frames. It travels inside the coded stream, so the decoder on the other
+# side has it; STREAM says null until the sequence headers are read here.
+
+# FFmpeg's names of its own numbers (libavutil/pixdesc.c); 0 and 2 are reserved and unspecified.
+_MATRICES = {
+    0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
+    10: "bt2020c", 11: "smpte2085", 12: "chroma-derived-nc", 13: "chroma-derived-c", 14: "ictcp", 15: "ipt-c2",
+}  # fmt: skip
+_RANGES = {1: "tv", 2: "pc"}
+_TRANSFERS = {
+    1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear", 9: "log100", 10: "log316",
+    11: "iec61966-2-4", 12: "bt1361e", 13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084",
+    17: "smpte428", 18: "arib-std-b67",
+}  # fmt: skip
+_PRIMARIES = {
+    1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020", 10: "smpte428",
+    11: "smpte431", 12: "smpte432", 22: "ebu3213",
+}  # fmt: skip
+
+_MOST_PACKETS = 64
+"""How far to look for the first picture: more than any decoder holds back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInput:
+    """A probed source: what START says of it, and what the muxer needs beside that.
+
+    `display_matrix` is the container's 3 x 3 matrix as 9 ints (16.16 fixed point, the last column 2.30), None without
+    one. `container` is the demuxer's name. `duration_seconds` is what the container says, None where it says nothing.
+    """
+
+    source: MediaSource
+    description: StreamDescription
+    container: str
+    duration_seconds: float | None = None
+    display_matrix: tuple[int, ...] | None = None
+
+
+def probe(source: MediaSource) -> VideoInput:
+    """Open `source` and describe its video stream. Raises InputError."""
+    with source.open() as container, media_errors(source.name, "opening"):
+        stream = find_video(container, source.name)
+        frame = _first_picture(container, stream)
+        context = stream.codec_context
+        tags = frame if frame is not None else context
+        color = {
+            "matrix": _MATRICES.get(int(tags.colorspace)) if not _is_rgb(stream) else "gbr",
+            "range": _RANGES.get(int(tags.color_range)),
+            "transfer": _TRANSFERS.get(int(tags.color_trc)),
+            "primaries": _PRIMARIES.get(int(tags.color_primaries)),
+            "chroma_location": None,
+        }
+        if (stream.pix_fmt or "").startswith("yuvj"):
+            color["range"] = "pc"
+        side_data = _side_data(frame)
+        matrix = side_data.get(Type.DISPLAYMATRIX)
+        description = StreamDescription(
+            codec=context.codec.canonical_name,
+            extradata=context.extradata or b"",
+            time_base=_rational(stream.time_base) or (1, 1000),
+            width=frame.width if frame is not None else context.width,
+            height=frame.height if frame is not None else context.height,
+            frame_rate=_rational(stream.guessed_rate) or _rational(stream.average_rate),
+            sample_aspect_ratio=_rational(stream.sample_aspect_ratio),
+            rotation=int(frame.rotation) if frame is not None else 0,
+            field_order=_field_order(context.field_order, frame),
+            color=color,
+            hdr=_hdr(side_data),
+            frames_total=stream.frames or None,
+        )
+        return VideoInput(
+            source=source,
+            description=description,
+            container=container.format.name,
+            duration_seconds=_duration(container, stream),
+            display_matrix=struct.unpack("<9i", matrix) if matrix is not None and len(matrix) == 36 else None,
+        )
+
+
+def _first_picture(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> av.VideoFrame | None:
+    """The first picture, None where nothing decodes: whether that is an error is the decoder's business, not ours."""
+    stream.codec_context.thread_count = 1
+    for count, packet in enumerate(container.demux(stream)):
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            frames = []
+        if frames or count >= _MOST_PACKETS:
+            return frames[0] if frames else None
+    return None
+
+
+def _side_data(frame: av.VideoFrame | None) -> dict[Type, bytes]:
+    entries: Any = frame.side_data if frame is not None else ()
+    return {entry.type: bytes(entry) for entry in entries}
+
+
+def _duration(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration is not None else None
+
+
+def _rational(value: Fraction | None) -> Rational | None:
+    return (value.numerator, value.denominator) if value is not None and value > 0 else None
+
+
+def _is_rgb(stream: av.video.stream.VideoStream) -> bool:
+    format = stream.codec_context.format
+    return format is not None and format.is_rgb
+
+
+def _field_order(number: int, frame: av.VideoFrame | None) -> str | None:
+    if 1 <= number <= len(FIELD_ORDERS):
+        return FIELD_ORDERS[number - 1]
+    # Containers that say nothing: a picture knows whether it was coded as fields, though not which one comes first.
+    return "tt" if frame is not None and frame.interlaced_frame else None
+
+
+def _hdr(side_data: Mapping[Type, bytes]) -> dict[str, Any] | None:
+    """Mastering display and light level as JSON: rationals as [n, d]; chromaticities red, green, blue, white as [x, y].
+
+    The layouts are libavutil's AVMasteringDisplayMetadata (12 AVRationals, two flags) and AVContentLightMetadata.
+    """
+    mastering = light = None
+    data = side_data.get(Type.MASTERING_DISPLAY_METADATA)
+    if data is not None and len(data) >= 88:
+        numbers = struct.unpack("<22i", data[:88])
+        pairs = [list(numbers[i : i + 2]) for i in range(0, 20, 2)]
+        has_primaries, has_luminance = numbers[20], numbers[21]
+        mastering = {
+            name: [pairs[2 * i], pairs[2 * i + 1]] if has_primaries else None
+            for i, name in enumerate(("red", "green", "blue", "white"))
+        }
+        mastering["min_luminance"] = pairs[8] if has_luminance else None
+        mastering["max_luminance"] = pairs[9] if has_luminance else None
+    data = side_data.get(Type.CONTENT_LIGHT_LEVEL)
+    if data is not None and len(data) >= 8:
+        most, average = struct.unpack("<2I", data[:8])
+        light = {"max_content": most, "max_average": average}
+    if mastering is None and light is None:
+        return None
+    return {"mastering_display": mastering, "content_light": light}
