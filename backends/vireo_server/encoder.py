@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vireo_server.encoder_options import ENCODERS, EncoderOptions
-from vireo_server.errors import codec_errors
+from vireo_server.errors import BadInput, codec_errors
 from vireo_server.formats import UNKNOWN, Format
 from vireo_server.tags import FFMPEG_MATRIX, FFMPEG_PRIMARIES, FFMPEG_TRANSFER
 
@@ -47,6 +47,9 @@ class Encoder:
         self._durations: dict[int, int] = {}
         self._time_base = Fraction(*format.time_base)
         self._next_unknown = 0
+        if format.pixel_format not in self._kind.pixel_formats:
+            others = ", ".join(name for name, kind in ENCODERS.items() if format.pixel_format in kind.pixel_formats)
+            raise BadInput(f"{options.codec} cannot keep 10 bit here; choose codec {others}", stage="encode")
         with codec_errors(
             f"opening the encoder {self._kind.name} for {width}x{height}",
             stage="encode",

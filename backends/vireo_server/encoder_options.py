@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from vireo_server.formats import Color, PixelFormat
@@ -57,82 +57,100 @@ class EncoderOptions:
         return cls(**given)
 
 
+def _x264(options: EncoderOptions, color: Color) -> dict[str, str]:
+    params = [f"threads={options.threads}", "open-gop=0", f"chromaloc={_CHROMA_LOCATION[color.chroma_location]}"]
+    chosen = {"x264-params": ":".join(params + _vbv(options))}
+    return chosen | ({"tune": "zerolatency"} if options.latency == "low" else {})
+
+
+def _x265(options: EncoderOptions, color: Color) -> dict[str, str]:
+    # One frame thread, because their number changes the bytes, and x265 takes it from the number of cores.
+    params = [f"pools={options.threads}", "frame-threads=1", "open-gop=0", "log-level=error"]
+    params += [f"chromaloc={_CHROMA_LOCATION[color.chroma_location]}", *_vbv(options)]
+    if options.crf == 0:
+        params.append("lossless=1")
+    chosen = {"x265-params": ":".join(params)}
+    return chosen | ({"tune": "zerolatency"} if options.latency == "low" else {})
+
+
+def _vbv(options: EncoderOptions) -> list[str]:
+    """A cap on the rate for x264 and x265, in kbit/s, over two seconds."""
+    if options.maxrate is None:
+        return []
+    return [f"vbv-maxrate={options.maxrate // 1000}", f"vbv-bufsize={options.maxrate // 500}"]
+
+
+def _svt_av1(options: EncoderOptions, color: Color) -> dict[str, str]:
+    params = [f"lp={options.threads}"]
+    params += ["pred-struct=1"] if options.latency == "low" else []
+    params += [f"mbr={options.maxrate // 1000}"] if options.maxrate is not None else []
+    return {"svtav1-params": ":".join(params)}
+
+
+def _vpx(options: EncoderOptions, color: Color) -> dict[str, str]:
+    chosen = {"row-mt": "1", "b": "0", "deadline": "good"}
+    chosen |= {"deadline": "realtime", "lag-in-frames": "0"} if options.latency == "low" else {}
+    return chosen | ({"maxrate": str(options.maxrate)} if options.maxrate is not None else {})
+
+
+def _ffv1(options: EncoderOptions, color: Color) -> dict[str, str]:
+    return {"slicecrc": "1"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncoderKind:
-    """One of libav's encoders and how our options are said to it."""
+    """One of libav's encoders and how our options are said to it.
+
+    `pixel_formats` maps each layout of FRAMES to what libav's encoder takes; `even_sizes`: its 4:2:0 pictures have even
+    sizes only.
+    """
 
     name: str
-    presets: tuple[str, ...]
-    preset: str | None
-    crf: float | None
-    crf_max: float
-    #: Whether 4:2:0 pictures of this codec have even sizes only.
+    private: Callable[[EncoderOptions, Color], dict[str, str]]
+    pixel_formats: Mapping[PixelFormat, str]
+    presets: tuple[str, ...] = ()
+    preset_option: str = "preset"
+    preset: str | None = None
+    crf: float | None = None
+    crf_max: float = 0
     even_sizes: bool = False
-    #: libav pixel format for each layout of FRAMES; x264 takes NV12 as it is.
-    pixel_formats: Mapping[PixelFormat, str] = field(
-        default_factory=lambda: {"nv12": "yuv420p", "p010": "yuv420p10le"},
-    )
 
     def options(self, options: EncoderOptions, *, color: Color) -> dict[str, str]:
         """libav's private options of this encoder."""
         crf = self.crf if options.crf is None else options.crf
         preset = self.preset if options.preset is None else str(options.preset)
-        low = options.latency == "low"
-        chosen: dict[str, str] = {}
-        if preset is not None and self.name != "libvpx-vp9":
-            chosen["preset"] = preset
+        chosen = self.private(options, color)
+        if preset is not None:
+            chosen[self.preset_option] = preset
         if crf is not None:
             chosen["crf"] = f"{crf:g}"
-        if self.name == "libx264":
-            chosen["x264-params"] = (
-                f"threads={options.threads}:open-gop=0:chromaloc={_CHROMA_LOCATION[color.chroma_location]}"
-            )
-            chosen |= {"tune": "zerolatency"} if low else {}
-            if options.maxrate is not None:
-                chosen["x264-params"] += f":vbv-maxrate={options.maxrate // 1000}:vbv-bufsize={options.maxrate // 500}"
-        elif self.name == "libx265":
-            # One frame thread, because the number of them changes the bytes with the number of cores.
-            parts = [
-                f"pools={options.threads}", "frame-threads=1", "open-gop=0", "log-level=error",
-                f"chromaloc={_CHROMA_LOCATION[color.chroma_location]}",
-            ]  # fmt: skip
-            if crf == 0:
-                parts.append("lossless=1")
-            if options.maxrate is not None:
-                parts += [f"vbv-maxrate={options.maxrate // 1000}", f"vbv-bufsize={options.maxrate // 500}"]
-            chosen["x265-params"] = ":".join(parts)
-            chosen |= {"tune": "zerolatency"} if low else {}
-        elif self.name == "libsvtav1":
-            parts = [f"lp={options.threads}"]
-            if low:
-                parts.append("pred-struct=1")
-            if options.maxrate is not None:
-                parts.append(f"mbr={options.maxrate // 1000}")
-            chosen["svtav1-params"] = ":".join(parts)
-        elif self.name == "libvpx-vp9":
-            chosen |= {"row-mt": "1", "deadline": "realtime" if low else "good", "cpu-used": preset or "4", "b": "0"}
-            if low:
-                chosen["lag-in-frames"] = "0"
         return chosen
 
 
+#: H.264's and HEVC's chroma_sample_loc_type.
+_CHROMA_LOCATION = {"left": 0, "center": 1, "topleft": 2}
+
 _X26X_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+_PLANAR: Mapping[PixelFormat, str] = {"nv12": "yuv420p", "p010": "yuv420p10le"}
 
 #: Our codec name -> the encoder. Presets and crf default to what is sane for a service, not to libav's defaults.
 ENCODERS: dict[str, EncoderKind] = {
     "h264": EncoderKind(
-        name="libx264", presets=_X26X_PRESETS, preset="veryfast", crf=20, crf_max=51, even_sizes=True,
+        name="libx264", private=_x264, presets=_X26X_PRESETS, preset="veryfast", crf=20, crf_max=51, even_sizes=True,
         pixel_formats={"nv12": "nv12", "p010": "yuv420p10le"},
     ),
-    "hevc": EncoderKind(name="libx265", presets=_X26X_PRESETS, preset="veryfast", crf=22, crf_max=51, even_sizes=True),
+    "hevc": EncoderKind(
+        name="libx265", private=_x265, presets=_X26X_PRESETS, preset="veryfast", crf=22, crf_max=51, even_sizes=True,
+        pixel_formats=_PLANAR,
+    ),
     "av1": EncoderKind(
-        name="libsvtav1", presets=tuple(str(n) for n in range(14)), preset="10", crf=30, crf_max=63
+        name="libsvtav1", private=_svt_av1, presets=tuple(map(str, range(14))), preset="10", crf=30, crf_max=63,
+        pixel_formats=_PLANAR,
     ),
+    # The libvpx that PyAV carries codes 8 bit only.
     "vp9": EncoderKind(
-        name="libvpx-vp9", presets=tuple(str(n) for n in range(9)), preset="6", crf=31, crf_max=63
+        name="libvpx-vp9", private=_vpx, presets=tuple(map(str, range(9))), preset_option="cpu-used", preset="6",
+        crf=31, crf_max=63, pixel_formats={"nv12": "yuv420p"},
     ),
-    "ffv1": EncoderKind(name="ffv1", presets=(), preset=None, crf=None, crf_max=0),
+    "ffv1": EncoderKind(name="ffv1", private=_ffv1, pixel_formats=_PLANAR),
 }  # fmt: skip
-
-#: H.264's and HEVC's chroma_sample_loc_type.
-_CHROMA_LOCATION = {"left": 0, "center": 1, "topleft": 2}

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+"""Decoder and encoder by themselves: every codec we offer, exact times, odd sizes, bad data."""
+
+import av
+import numpy as np
+import pytest
+from vireo_media.description import StreamDescription
+from vireo_media.testing import numbered_clip, read_number
+
+UNKNOWN = -(2**63)
+
+
+def demuxed(path):
+    with av.open(str(path)) as source:
+        stream = source.streams.video[0]
+        packets = [
+            (bytes(packet), np.array([packet.pts, packet.dts, packet.duration, int(packet.is_keyframe)], np.int64))
+            for packet in source.demux(stream)
+            if packet.size
+        ]
+        description = StreamDescription(
+            codec=stream.codec_context.codec.canonical_name,
+            time_base=(stream.time_base.numerator, stream.time_base.denominator),
+            width=stream.width,
+            height=stream.height,
+            extradata=stream.codec_context.extradata or b"",
+        )
+    return description, packets
+
+
+def decoded(description, packets):
+    from vireo_server.decoder import Decoder
+
+    decoder = Decoder(description, threads=1)
+    pictures = [picture for packet in packets for picture in decoder.decode(*packet)]
+    return pictures + decoder.flush()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    numbered_clip(str(path), frames=30, size=(160, 96), gop=10, bframes=2)
+    return path
+
+
+def test_every_picture_comes_out_once_in_order_with_its_time(clip):
+    description, packets = demuxed(clip)
+    pictures = decoded(description, packets)
+    assert [read_number(picture.frame) for picture in pictures] == list(range(30))
+    assert [picture.pts for picture in pictures] == sorted(int(timing[0]) for _, timing in packets)
+    assert {picture.duration for picture in pictures} == {int(packets[0][1][2])}
+
+
+def test_pictures_marked_discard_are_decoded_but_not_given(clip):
+    description, packets = demuxed(clip)
+    first = min(int(timing[0]) for _, timing in packets)
+    marked = [(data, timing | np.array([0, 0, 0, 4 * int(timing[0] == first)])) for data, timing in packets]
+    assert [read_number(picture.frame) for picture in decoded(description, marked)] == list(range(1, 30))
+
+
+def test_a_missing_packet_is_an_error_with_the_time_it_happened(clip):
+    from vireo_server.errors import BadInput
+
+    description, packets = demuxed(clip)
+    broken = [*packets[:12], (b"\x00\x00\x00\x02garbage", packets[12][1]), *packets[13:]]
+    with pytest.raises(BadInput, match=r"decode at 00:00:00\.\d+: .*(mend or re-encode the source)"):
+        decoded(description, broken)
+
+
+def test_a_packet_after_the_flush_is_refused(clip):
+    from vireo_server.decoder import Decoder
+    from vireo_server.errors import BadInput
+
+    description, packets = demuxed(clip)
+    decoder = Decoder(description, threads=1)
+    decoder.decode(*packets[0])
+    decoder.flush()
+    assert decoder.flush() == []
+    with pytest.raises(BadInput, match="a packet came after the flush"):
+        decoder.decode(*packets[1])
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "layout"),
+    [("yuv420p", "nv12"), ("yuv422p", "nv12"), ("yuv444p", "nv12"), ("yuv420p10le", "p010"), ("yuv422p10le", "p010")],
+)
+def test_every_pixel_format_becomes_nv12_or_p010(pixel_format, layout, tmp_path):
+    from vireo_server.decoder import layout_of, write_row
+    from vireo_server.formats import frame_shape
+
+    path = tmp_path / "clip.mkv"
+    numbered_clip(str(path), frames=2, size=(98, 66), codec="ffv1", pixel_format=pixel_format)
+    picture, _ = decoded(*demuxed(path))
+    assert layout_of(picture.frame.format.name)[0] == layout
+    row = np.empty(frame_shape(width=98, height=66, pixel_format=layout), np.uint8)
+    write_row(picture.frame, row)
+    samples = np.uint16 if layout == "p010" else np.uint8
+    plane = picture.frame.planes[0]
+    expected = np.frombuffer(plane, samples).reshape(66, -1)[:, :98]
+    luma = row.view(samples)[:66, :98] >> (6 if layout == "p010" else 0)
+    assert np.array_equal(luma, expected)
+    chroma = row.view(samples)[66:] >> (6 if layout == "p010" else 0)
+    assert np.unique(chroma).tolist() == [512 if layout == "p010" else 128], "numbered clips have neutral chroma"
+
+
+def encode_gray(codec, *, width=64, height=48, frames=5, pixel_format="nv12", **options):
+    from vireo_server.encoder import Encoder
+    from vireo_server.encoder_options import EncoderOptions
+    from vireo_server.formats import Format, frame_shape
+    from vireo_server.tags import resolve
+
+    color = resolve({}, width=width, height=height, codec=codec)
+    format = Format(width=width, height=height, pixel_format=pixel_format, time_base=(1, 90000), color=color)
+    encoder = Encoder(
+        format,
+        EncoderOptions(codec=codec, **options),
+        width=width,
+        height=height,
+        frame_rate=(30, 1),
+        sample_aspect_ratio=None,
+    )
+    shape = frame_shape(width=width, height=height, pixel_format=pixel_format)
+    done = []
+    for n in range(frames):
+        picture = np.full(shape, 60 + 20 * n, np.uint8)
+        if pixel_format == "p010":
+            picture = np.full((shape[0], shape[1] // 2), (240 + 80 * n) << 6, np.uint16).view(np.uint8)
+        done += encoder.encode(picture, pts=3000 * n + (n > 2) * 7, duration=3000)
+    return encoder, done + encoder.finish()
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixel_format"),
+    [(codec, layout) for codec in ("h264", "hevc", "av1", "ffv1") for layout in ("nv12", "p010")] + [("vp9", "nv12")],
+)
+def test_every_encoder_keeps_every_picture_and_its_exact_time(codec, pixel_format):
+    encoder, done = encode_gray(codec, pixel_format=pixel_format)
+    assert sorted(times[0] for _, times in done) == [0, 3000, 6000, 9007, 12007]
+    assert {times[2] for _, times in done} == {3000}
+    description = StreamDescription(
+        codec=codec, time_base=(1, 90000), width=64, height=48, extradata=encoder.extradata if codec != "av1" else b""
+    )
+    pictures = decoded(description, [(data, np.array(times)) for data, times in done])
+    bits = 10 if pixel_format == "p010" else 8
+    levels = [float(picture.frame.reformat(format="gray16le").to_ndarray().mean()) / 257 for picture in pictures]
+    assert len(levels) == 5
+    assert np.all(np.diff(levels) > 10), (bits, levels)
+    assert ("10" in pictures[0].frame.format.name) == (pixel_format == "p010")
+
+
+def test_ten_bit_is_never_flattened_in_silence():
+    from vireo_server.errors import BadInput
+
+    with pytest.raises(BadInput, match="vp9 cannot keep 10 bit here; choose codec h264, hevc, av1, ffv1"):
+        encode_gray("vp9", pixel_format="p010")
+
+
+def test_odd_sizes_are_kept_where_the_codec_can_and_padded_where_it_cannot():
+    for codec, size in (("h264", (66, 50)), ("hevc", (66, 50)), ("av1", (65, 49)), ("vp9", (65, 49))):
+        encoder, done = encode_gray(codec, width=65, height=49, frames=1)
+        assert (encoder.coded_width, encoder.coded_height) == size
+        assert len(done) == 1
+
+
+def test_the_same_pictures_give_the_same_bytes():
+    for codec in ("h264", "hevc", "av1"):
+        assert encode_gray(codec, frames=12)[1] == encode_gray(codec, frames=12)[1]
+
+
+def test_extradata_does_not_depend_on_the_length():
+    for codec in ("h264", "hevc", "av1"):
+        assert len({encode_gray(codec, frames=frames)[0].extradata for frames in (1, 2, 12)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"codec": "h265"}, "codec is 'h265'; allowed: h264, hevc, av1, vp9, ffv1"),
+        ({"preset": "quick"}, "preset 'quick' is unknown to h264; allowed: ultrafast"),
+        ({"crf": 99}, "crf is 99; allowed for h264: 0 to 51"),
+        ({"crf": "good"}, "crf is 'good'; it must be a number"),
+        ({"threads": 0}, "threads is 0; allowed: 1 to 64"),
+        ({"latency": "none"}, "latency is 'none'; allowed: normal, low"),
+        (
+            {"bitrate": 1},
+            "encoder option 'bitrate' is unknown; known are codec, crf, latency, maxrate, preset, threads",
+        ),
+    ],
+)
+def test_an_encoder_option_that_cannot_be_says_what_can(options, said):
+    from vireo_server.encoder_options import EncoderOptions
+
+    with pytest.raises(ValueError, match=said.replace("(", r"\(")):
+        EncoderOptions.from_json(options)

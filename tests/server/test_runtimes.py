@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT
+"""One contract, every runtime: pictures in, pictures out, a row's bits its own; and networks as people export them."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+RUNTIMES = ["openvino", "onnxruntime"]
+KINDS = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
+
+
+def save(path, nodes, initializers=(), *, kind="float32", inputs=("x",), shape=("N", 3, "H", "W")):
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info(name, KINDS[kind], shape) for name in inputs],
+        [helper.make_tensor_value_info("y", KINDS[kind], ("N", 3, "H2", "W2"))],
+        initializers,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+@pytest.fixture
+def blur(tmp_path):
+    """A float network as people export it: 3x3 blur, RGB 0..1 in and out."""
+    weight = np.zeros((3, 3, 3, 3), np.float32)
+    for channel in range(3):
+        weight[channel, channel] = 1 / 9
+    node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])
+    return save(tmp_path / "blur.onnx", [node], [numpy_helper.from_array(weight, "w")])
+
+
+def pictures(rows, height=18, width=26, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (rows, 3, height, width), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_a_float_network_takes_and_gives_bytes(name, blur):
+    from vireo_server.runtimes import load_runtime
+
+    batch = pictures(2)
+    (output,) = load_runtime(name, blur, threads=2).run([batch])
+    padded = np.pad(batch.astype(np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    mean = sum(padded[:, :, y : y + 18, x : x + 26] for y in range(3) for x in range(3)) / 9
+    assert output.dtype == np.uint8
+    assert np.abs(output - mean).max() <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_requests_come_back_in_order_whatever_their_rows(name, blur):
+    from vireo_server.runtimes import load_runtime
+
+    runtime = load_runtime(name, blur, threads=2)
+    batches = [pictures(rows, seed=rows) for rows in (3, 1, 5)]
+    outputs = list(runtime.run(batches))
+    assert [len(output) for output in outputs] == [3, 1, 5]
+    for batch, output in zip(batches, outputs, strict=True):
+        assert np.array_equal(output, next(runtime.run([batch])))
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_a_row_has_the_same_bits_in_any_company(name, blur):
+    from vireo_server.runtimes import load_runtime
+
+    runtime = load_runtime(name, blur, threads=2)
+    batch = pictures(7)
+    (together,) = runtime.run([batch])
+    alone = np.concatenate([next(runtime.run([batch[row : row + 1]])) for row in range(7)])
+    assert np.array_equal(together, alone)
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_pictures_of_many_sizes(name, blur):
+    from vireo_server.runtimes import load_runtime
+
+    runtime = load_runtime(name, blur, threads=2)
+    for size in [*range(8, 20), 8]:
+        (output,) = runtime.run([pictures(1, size, size + 1)])
+        assert output.shape == (1, 3, size, size + 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_identity_in_any_type_is_an_identity(kind, tmp_path):
+    from vireo_server.runtimes import load_runtime
+
+    path = save(tmp_path / "identity.onnx", [helper.make_node("Identity", ["x"], ["y"])], kind=kind)
+    batch = np.arange(256 * 3, dtype=np.uint32).astype(np.uint8).reshape(1, 3, 16, 16)
+    (output,) = load_runtime("openvino", path, threads=1).run([batch])
+    assert np.array_equal(output, batch)
+
+
+def test_the_network_of_passthrough_is_exact():
+    from vireo_server.locations import find_locations
+    from vireo_server.runtimes import load_runtime
+
+    batch = pictures(2)
+    path = find_locations().model_repository / "passthrough_network" / "1" / "model.onnx"
+    for name in RUNTIMES:
+        (output,) = load_runtime(name, path, threads=1).run([batch])
+        assert np.array_equal(output, batch)
+
+
+def test_what_is_no_picture_network_says_what_it_is(tmp_path):
+    from vireo_server.errors import SettingError
+    from vireo_server.runtimes import load_runtime
+
+    two = [helper.make_node("Add", ["x", "z"], ["y"])]
+    with pytest.raises(SettingError, match=r"inputs \['x', 'z'\].*one input and one output"):
+        load_runtime("openvino", save(tmp_path / "two.onnx", two, inputs=("x", "z")), threads=1)
+    gray = [helper.make_node("Identity", ["x"], ["y"])]
+    with pytest.raises(SettingError, match=r"'x' has the shape \['N', 1, 'H', 'W'\]; allowed: \[N, 3, H, W\]"):
+        load_runtime("openvino", save(tmp_path / "gray.onnx", gray, shape=("N", 1, "H", "W")), threads=1)
+    (tmp_path / "text.onnx").write_text("no network")
+    with pytest.raises(SettingError, match="not a valid ONNX network"):
+        load_runtime("openvino", tmp_path / "text.onnx", threads=1)
+    with pytest.raises(SettingError, match="there is no network at"):
+        load_runtime("openvino", tmp_path / "none.onnx", threads=1)
+
+
+def test_an_unknown_runtime_lists_the_known_ones(blur):
+    from vireo_server.errors import SettingError
+    from vireo_server.runtimes import load_runtime
+
+    with pytest.raises(SettingError, match="'tensorflow'; allowed: openvino, onnxruntime"):
+        load_runtime("tensorflow", blur, threads=1)
