@@ -25,6 +25,9 @@ help: ## Show this list
 
 setup: $(INSTALLED) ## Make .venv and install everything
 
+demo: $(INSTALLED) ## Send the sample clip (or INPUT=any.mp4) through super_resolution on a real Triton
+	$(BIN)/python demo/demo.py $(if $(INPUT),'$(INPUT)')
+
 test: $(INSTALLED) ## Run every test, those on the real server included
 	$(BIN)/pytest $(PYTEST_ARGS)
 

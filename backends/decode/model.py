@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """decode: compressed packets to frames. A codec context a stream; see the contract for the tensors."""
 
-from vireo_server.decoding import DecodeStage
+from vireo_server.decoding import DecodeStage, warm_up
 from vireo_server.sequences import Streams
 from vireo_server.settings import DecodeSettings, read_settings
 from vireo_server.wire import Request
@@ -11,6 +11,7 @@ class TritonPythonModel:
     """Triton's door to `vireo_server.decoding`."""
 
     def initialize(self, args):
+        warm_up()
         settings = read_settings(DecodeSettings, args)
         self.streams = Streams(
             lambda: DecodeStage(settings, self.streams),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """encode: frames to compressed packets. A codec context a stream; the last stage of a transformation."""
 
-from vireo_server.encoding import EncodeStage
+from vireo_server.encoding import EncodeStage, warm_up
 from vireo_server.sequences import Streams
 from vireo_server.settings import EncodeSettings, read_settings
 from vireo_server.wire import Request
@@ -11,6 +11,7 @@ class TritonPythonModel:
     """Triton's door to `vireo_server.encoding`."""
 
     def initialize(self, args):
+        warm_up()
         settings = read_settings(EncodeSettings, args)
         self.streams = Streams(
             lambda: EncodeStage(settings), name=args["model_name"], idle_seconds=settings.idle_seconds

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """preprocess: frames to what the network takes, and which rows it must compute."""
 
-from vireo_server.preprocessing import PreprocessStage
+from vireo_server.preprocessing import PreprocessStage, warm_up
 from vireo_server.sequences import Streams
 from vireo_server.settings import PreprocessSettings, read_settings
 from vireo_server.wire import Request
@@ -11,6 +11,7 @@ class TritonPythonModel:
     """Triton's door to `vireo_server.preprocessing`."""
 
     def initialize(self, args):
+        warm_up()
         settings = read_settings(PreprocessSettings, args)
         self.streams = Streams(
             lambda: PreprocessStage(settings), name=args["model_name"], idle_seconds=settings.idle_seconds

@@ -9,6 +9,7 @@ from dataclasses import replace
 import av
 import numpy as np
 import numpy.typing as npt
+from vireo_kernels.layout import planes_to_frames
 from vireo_media.description import StreamDescription
 
 from vireo_server import tags
@@ -20,6 +21,14 @@ from vireo_server.settings import DecodeSettings
 from vireo_server.wire import Request, Tensors
 
 _Times = npt.NDArray[np.int64]
+
+
+def warm_up() -> None:
+    """Compile what the first stream would otherwise wait for: the kernels that lay out 8 and 10 bit."""
+    for samples, layout in ((np.uint8, "nv12"), (np.uint16, "p010")):
+        row = np.zeros(frame_shape(width=16, height=16, pixel_format=layout), np.uint8)  # type: ignore[arg-type]
+        chroma = np.zeros((8, 8), samples)
+        planes_to_frames(np.zeros((16, 16), samples), chroma, chroma, out=row)
 
 
 class DecodeStage(Stage):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +15,20 @@ from vireo_kernels.color import rgb_to_frames
 from vireo_server.encoder import Encoder
 from vireo_server.encoder_options import ENCODERS, EncoderOptions
 from vireo_server.errors import BadInput, StageError
-from vireo_server.formats import DURATION, GENERATED, KIND, NO_PICTURE, PTS, ROW, SOURCE, UNTOUCHED, Format
+from vireo_server.formats import DURATION, GENERATED, KIND, NO_PICTURE, PTS, ROW, SOURCE, UNTOUCHED, Format, PixelFormat
 from vireo_server.sequences import Stage
 from vireo_server.settings import EncodeSettings
 from vireo_server.tags import FFMPEG_MATRIX, NOTHING, color_spec
 from vireo_server.wire import Request, Tensors
 
 _Frames = npt.NDArray[np.uint8]
+
+
+def warm_up() -> None:
+    """Compile what the first stream would otherwise wait for: the pixel kernels of both layouts."""
+    color = color_spec(NOTHING.color, stage="encode")
+    for layout in get_args(PixelFormat):
+        rgb_to_frames(np.zeros((1, 3, 16, 16), np.uint8), pixel_format=layout, color=color)
 
 
 class EncodeStage(Stage):

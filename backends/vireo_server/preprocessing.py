@@ -4,16 +4,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 from vireo_kernels.color import frames_to_rgb
 
 from vireo_server.errors import StageError
-from vireo_server.formats import KIND, NO_PICTURE, ROW, SOURCE, UNTOUCHED, Format, spare_rows
+from vireo_server.formats import KIND, NO_PICTURE, ROW, SOURCE, UNTOUCHED, Format, PixelFormat, frame_shape, spare_rows
 from vireo_server.sequences import Stage
 from vireo_server.settings import PreprocessSettings
 from vireo_server.tags import NOTHING, color_spec
 from vireo_server.wire import Request, Tensors
+
+
+def warm_up() -> None:
+    """Compile what the first stream would otherwise wait for: the pixel kernels of both layouts."""
+    color = color_spec(NOTHING.color, stage="preprocess")
+    for layout in get_args(PixelFormat):
+        frames = np.zeros((1, *frame_shape(width=16, height=16, pixel_format=layout)), np.uint8)
+        frames_to_rgb(frames, width=16, height=16, pixel_format=layout, color=color)
 
 
 class PreprocessStage(Stage):
