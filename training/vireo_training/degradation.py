@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What happens to a picture before a super-resolution network sees it: halved, then compressed with H.264 and decoded.
 
-Colour goes through BT.709 limited 4:2:0 with left-sited chroma both ways, as in the served chain, so the network learns the
-chroma it will really get.
+Colour goes through BT.709 limited 4:2:0 with left-sited chroma both ways, as in the served chain, so the network
+learns the chroma it will really get.
 """
 
 from collections.abc import Sequence
@@ -84,7 +84,8 @@ def yuv420_from_rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     padded = np.pad(chroma, ((0, 0), (1, 1), (0, 0)), mode="edge")
     chroma = (padded[:, 0:-2:2] + 2 * padded[:, 1:-1:2] + padded[:, 2::2]) / 4
     planes = [yuv[:, :, 0].reshape(-1), chroma[:, :, 0].reshape(-1), chroma[:, :, 1].reshape(-1)]
-    return np.clip(np.concatenate(planes) + 0.5, 0, 255).astype(np.uint8).reshape(height * 3 // 2, width)
+    joined: NDArray[np.uint8] = np.clip(np.concatenate(planes) + 0.5, 0, 255).astype(np.uint8)
+    return joined.reshape(height * 3 // 2, width)
 
 
 def compress(clip: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], compression: Compression) -> NDArray[np.uint8]:
@@ -93,7 +94,7 @@ def compress(clip: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], compression:
     H and W must be even. Returns (T, H, W, 3) uint8 RGB in display order.
     """
     height, width = clip[0].shape[:2]
-    encoder = cast(av.VideoCodecContext, av.CodecContext.create("libx264", "w"))
+    encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
     encoder.colorspace, encoder.color_range = Colorspace.ITU709, ColorRange.MPEG
@@ -108,7 +109,7 @@ def compress(clip: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], compression:
         packets += encoder.encode(frame)
     packets += encoder.encode(None)
 
-    decoder = cast(av.VideoCodecContext, av.CodecContext.create("h264", "r"))
+    decoder = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
     frames = [frame for packet in packets for frame in decoder.decode(packet)]
     frames += decoder.decode(None)

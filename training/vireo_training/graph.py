@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""ONNX files written node by node from weights, so that what is served depends on no exporter and reads as it was meant.
+"""ONNX files written node by node from weights: what is served depends on no exporter and reads as it was meant.
 
 Tensors are UINT8 on both sides, and casting, scaling and rounding are nodes of the graph: pixels cross a border between
 stages as UINT8, which is four times less to copy than FP32.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 __all__ = ["OPSET", "UINT8", "Graph", "super_resolution_graph"]
 
 OPSET = 17
-"""Old enough for every runtime of the last years (TensorRT 8.6, ONNX Runtime 1.12, OpenVINO 2023), and has all we need."""
+"""Old enough for every runtime of the last years (TensorRT 8.6, ONNX Runtime 1.12, OpenVINO 2023)."""
 
 _IR_VERSION = 8
 UINT8 = 2
@@ -75,12 +75,12 @@ class Graph:
 def super_resolution_graph(weights: Mapping[str, NDArray[np.float32]]) -> bytes:
     """Build the x2 network from its weights; INPUT (N, 3, H, W) uint8 RGB, OUTPUT (N, 3, 2H, 2W) uint8 RGB.
 
-    `weights` holds `body.<i>.weight` (O, I, K, K), `body.<i>.bias` (O), `slope.<i>` (O) for each layer but the last, and
-    `skip.weight`, `skip.bias`, as trained on pixels in 0..1.
+    `weights` holds `body.<i>.weight` (O, I, K, K), `body.<i>.bias` (O), `slope.<i>` (O) for each layer but the last,
+    and `skip.weight`, `skip.bias`, as trained on pixels in 0..1.
     """
     # Note [Scaling inside the graph]
-    # The network was trained on x / 255 and its result is multiplied by 255. Convolution is linear and PReLU is positively
-    # homogeneous, f(255 x) = 255 f(x), so multiplying every bias by 255 does both at once, at no cost.
+    # The network was trained on x / 255 and its result is multiplied by 255. Convolution is linear and PReLU is
+    # positively homogeneous, f(255 x) = 255 f(x), so multiplying every bias by 255 does both at once, at no cost.
     graph = Graph("vireo_super_resolution_x2")
     layers = sum(name.startswith("body.") and name.endswith(".weight") for name in weights)
     pixels = value = graph.add("Cast", "INPUT", output="pixels", to=_FLOAT)

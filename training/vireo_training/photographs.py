@@ -29,20 +29,30 @@ class Photograph:
 
 
 # Note [Which photograph is used for what]
-# Held out are four natural colour photographs of different kinds: a portrait with fabric and printed text, a still life, fur,
-# and architecture. They were chosen before anything was trained. `stereo_motorcycle` is a pair of nearly the same view, so both
-# halves have the same use. Very smooth pictures (moon, clock, colorwheel) teach a network of this size nothing.
+# Held out are four natural colour photographs of different kinds: a portrait with fabric and printed text, a still
+# life, fur, and architecture. They were chosen before anything was trained. `stereo_motorcycle` is a pair of nearly the
+# same view, so both halves have the same use. Very smooth pictures (moon, clock) teach a network of this size nothing.
 PHOTOGRAPHS: tuple[Photograph, ...] = (
     Photograph("astronaut", "scikit-image", "held_out", "public domain", "NASA"),
     Photograph("coffee", "scikit-image", "held_out", "CC0", "Rachel Michetti, courtesy of Pikolo Espresso Bar"),
     Photograph("chelsea", "scikit-image", "held_out", "CC0", "Stefan van der Walt"),
-    Photograph("china", "scikit-learn", "held_out", "CC BY 2.0", "danielbuechele, flickr.com/photos/danielbuechele/6061409035"),
+    Photograph(
+        "china", "scikit-learn", "held_out", "CC BY 2.0", "danielbuechele, flickr.com/photos/danielbuechele/6061409035"
+    ),
     Photograph("rocket", "scikit-image", "validation", "public domain", "SpaceX"),
     Photograph(
-        "stereo_motorcycle_left", "scikit-image", "training", "Middlebury 2014 stereo benchmark", "Nera Nesic and others"
+        "stereo_motorcycle_left",
+        "scikit-image",
+        "training",
+        "Middlebury 2014 stereo benchmark",
+        "Nera Nesic and others",
     ),
     Photograph(
-        "stereo_motorcycle_right", "scikit-image", "training", "Middlebury 2014 stereo benchmark", "Nera Nesic and others"
+        "stereo_motorcycle_right",
+        "scikit-image",
+        "training",
+        "Middlebury 2014 stereo benchmark",
+        "Nera Nesic and others",
     ),
     Photograph("flower", "scikit-learn", "training", "CC BY 2.0", "vultilion, flickr.com/photos/vultilion/6056698931"),
     Photograph("hubble_deep_field", "scikit-image", "training", "public domain", "NASA"),

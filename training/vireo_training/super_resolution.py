@@ -43,7 +43,7 @@ class TrainingSettings:
     seed: int = 20240607
 
 
-class SuperResolution(nn.Module):
+class SuperResolution(nn.Module):  # type: ignore[misc]
     """Convolutions with PReLU at the size of the input, one convolution to 12 channels, and pixel shuffle; x2.
 
     The family of ESPCN (Shi et al., 2016) and SRVGGNetCompact. A learned 3x3 convolution of the input, which starts as
@@ -60,7 +60,7 @@ class SuperResolution(nn.Module):
         self.skip = nn.Conv2d(3, 12, 3, padding=1)
         with torch.no_grad():
             self.skip.weight.copy_(_bilinear_weight())
-            self.skip.bias.zero_()  # type: ignore[union-attr]
+            self.skip.bias.zero_()
 
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
         """Double a batch of pictures."""
@@ -81,11 +81,11 @@ class SuperResolution(nn.Module):
         return {name: value.detach().numpy().astype(np.float32) for name, value in result.items()}
 
 
-class _Expanded(nn.Module):
+class _Expanded(nn.Module):  # type: ignore[misc]
     """A convolution that is trained as a wide one followed by 1x1, and used as their product.
 
     Two linear layers are one linear layer, so the served network does not grow, but the wide one trains better
-    (SESR, Bhardwaj et al., 2022). The product is formed on the weights, not on the pictures, which costs next to nothing.
+    (SESR, Bhardwaj et al., 2022). The product is formed on the weights, not on the pictures, so it costs little.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, expansion: int) -> None:
@@ -118,11 +118,9 @@ def train(settings: TrainingSettings, *, steps: int | None, minutes: float) -> t
     torch.manual_seed(settings.seed)
     random = np.random.default_rng(settings.seed)
     begun = time.monotonic()
-    pool = list(
-        pairs([load(each) for each in photographs_for("training")], clips=settings.clips, seed=settings.seed)
-    )
+    pool = list(pairs([load(each) for each in photographs_for("training")], clips=settings.clips, seed=settings.seed))
     print(f"{len(pool)} pairs in {time.monotonic() - begun:.0f} s", flush=True)
-    network = SuperResolution(settings).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = SuperResolution(settings).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.rate, betas=(0.9, 0.99))
     validation = [evaluation_clip(load(each), crf=18) for each in photographs_for("validation")]
     best, best_psnr, step = network.state_dict(), 0.0, 0
@@ -134,11 +132,13 @@ def train(settings: TrainingSettings, *, steps: int | None, minutes: float) -> t
     averaged = {name: value.clone() for name, value in network.state_dict().items()}
     while step < steps:
         for group in optimizer.param_groups:
-            group["lr"] = settings.rate * (0.5 * (1 + np.cos(np.pi * step / steps)) * 0.999 + 0.001) * min(1, step / 200 + 0.01)
+            group["lr"] = (
+                settings.rate * (0.5 * (1 + np.cos(np.pi * step / steps)) * 0.999 + 0.001) * min(1, step / 200 + 0.01)
+            )
         small, large = _batch(pool, random, settings)
         loss = _loss(network(small), large, settings, squared=step > settings.squared_after * steps)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         with torch.no_grad():
@@ -149,14 +149,20 @@ def train(settings: TrainingSettings, *, steps: int | None, minutes: float) -> t
         if step % settings.validate_every == 0 or step == steps:
             candidate = SuperResolution(settings)
             candidate.load_state_dict(averaged)
-            psnr = float(np.mean([psnr_y(torch_network(candidate)(degraded), original) for degraded, original in validation]))
+            psnr = float(
+                np.mean([psnr_y(torch_network(candidate)(degraded), original) for degraded, original in validation])
+            )
             elapsed = time.monotonic() - begun
             print(f"step {step} loss {np.mean(losses):.5f} validation {psnr:.3f} dB, {elapsed:.0f} s", flush=True)
             losses.clear()
             if psnr > best_psnr:
                 best, best_psnr = {name: value.clone() for name, value in averaged.items()}, psnr
     network.load_state_dict(best)
-    return network, {"steps": steps, "minutes": round((time.monotonic() - begun) / 60, 1), "validation_psnr_y": best_psnr}
+    return network, {
+        "steps": steps,
+        "minutes": round((time.monotonic() - begun) / 60, 1),
+        "validation_psnr_y": best_psnr,
+    }
 
 
 def torch_network(network: SuperResolution) -> Upscale:
@@ -216,13 +222,18 @@ def _loss(
 
 
 def _steps_in(
-    network: SuperResolution, pool: Sequence[Pair], random: np.random.Generator, settings: TrainingSettings, *, minutes: float
+    network: SuperResolution,
+    pool: Sequence[Pair],
+    random: np.random.Generator,
+    settings: TrainingSettings,
+    *,
+    minutes: float,
 ) -> int:
     """Time forward and backward on a few batches (weights are not touched), and give how many steps fit."""
     begun, tried = time.monotonic(), 50
     for _ in range(tried):
         small, large = _batch(pool, random, settings)
-        _loss(network(small), large, settings).backward()  # type: ignore[no-untyped-call]
+        _loss(network(small), large, settings).backward()
     network.zero_grad(set_to_none=True)
     steps = int(minutes * 60 / ((time.monotonic() - begun) / tried))
     return max(steps // 500 * 500, 500)
@@ -238,7 +249,9 @@ def report(network: SuperResolution, model: Path) -> dict[str, dict[str, dict[st
             _, in_onnx = score(onnx_network(model), picture, crf=crf)
             key = "uncompressed" if crf is None else f"crf {crf}"
             rows[key] = {"bicubic": round(bicubic, 3), "torch": round(in_torch, 3), "onnx": round(in_onnx, 3)}
-            print(f"{photograph.name} {key}: bicubic {bicubic:.2f} dB, network {in_torch:.2f} dB, ONNX {in_onnx:.2f} dB")
+            print(
+                f"{photograph.name} {key}: bicubic {bicubic:.2f} dB, network {in_torch:.2f} dB, ONNX {in_onnx:.2f} dB"
+            )
         table[photograph.name] = rows
     return table
 
