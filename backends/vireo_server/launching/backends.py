@@ -13,6 +13,19 @@ from vireo_server.locations import find_locations
 PYTHON_BACKEND = "python"
 _DOOR = "model.py"
 
+# Note [Why Triton's module gets a last line]
+# Triton 2.51 runs the stages of Python 3.11 and later in isolated mode: PYTHONUTF8 and PYTHONIOENCODING are ignored,
+# standard output is ASCII, and printing a caller's text is a UnicodeEncodeError that fails the request. It is also
+# written in blocks, so a print shows minutes later. This module is the first that every stage imports.
+_READABLE_OUTPUT = """
+
+# Added by Vireo, see vireo_server/launching/backends.py.
+import sys
+
+sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+"""
+
 
 def assemble_backends(folder: Path, *, triton: Triton | None = None, doors: Path | None = None) -> Path:
     """Make a folder that serves as Triton's `--backend-directory`.
@@ -46,8 +59,9 @@ def assemble_backends(folder: Path, *, triton: Triton | None = None, doors: Path
     # Note [Why the Python backend is copied]
     # Triton resolves the backend's library and refuses one that lies outside the backend directory ("escapes backend
     # directory"), so these 3 MB cannot be links. Folders of doors may be links: Triton resolves these first.
-    for source in (triton.python_backend / BACKEND_LIBRARY, triton.python_backend / BACKEND_MODULE):
-        shutil.copy2(source, python / source.name)
+    shutil.copy2(triton.python_backend / BACKEND_LIBRARY, python / BACKEND_LIBRARY)
+    module = (triton.python_backend / BACKEND_MODULE).read_text(encoding="utf-8")
+    (python / BACKEND_MODULE).write_text(module + _READABLE_OUTPUT, encoding="utf-8")
     shutil.copy2(triton.stub, python / STUB)
     (python / STUB).chmod(0o755)
     # libpython alone and not its folder goes on LD_LIBRARY_PATH (through this one): conda keeps its own libstdc++,

@@ -36,7 +36,8 @@ def needed_environment(
         # The interpreter inside the stub finds its packages through the first `python3` on PATH.
         "PATH": os.pathsep.join([str(_folder_with_python3(python, backends)), *_split(base.get("PATH", os.defpath))]),
         "LD_LIBRARY_PATH": os.pathsep.join([*libraries, *_split(base.get("LD_LIBRARY_PATH", ""))]),
-        # Otherwise the stub's standard output is ASCII, and printing a caller's text is an exception.
+        # For the programs that stages start, and stubs that do not run isolated (up to Python 3.10): their standard
+        # output would be ASCII. See Note [Why Triton's module gets a last line] in backends.py for the others.
         "PYTHONUTF8": "1",
     }
 

@@ -25,6 +25,7 @@ _LOADED = re.compile(r"successfully (?P<un>un)?loaded '(?P<model>[^']+)'")
 # What Triton says on every machine without a GPU. Where there is one it means something.
 _NO_GPU = (
     "Unable to allocate pinned system memory",
+    "failed to allocate pinned system memory",
     "CudaDriverHelper has not been initialized",
     "unable to create stream for",
     "DCGM unable to start",
@@ -107,19 +108,15 @@ class ServerLog:
         """Take one line of the server's, without its end."""
         entry = parse(line)
         self._keep(entry)
-        if self._say is None:
-            return
-        if self._verbose:
-            self._say(line)
-        elif (text := readable(entry, has_gpu=self._has_gpu)) is not None:
-            self._say(text)
+        text = line if self._verbose else readable(entry, has_gpu=self._has_gpu)
+        if text is not None:
+            self._tell(text)
 
     def note(self, text: str) -> None:
         """Say something of our own, and keep it in its place among the server's lines."""
         line = f"vireo: {text}"
         self._keep(Entry(raw=line, level="info", source="", message=line))
-        if self._say is not None:
-            self._say(line)
+        self._tell(line)
 
     def entries(self) -> list[Entry]:
         """Give what is kept, the oldest first."""
@@ -155,6 +152,15 @@ class ServerLog:
             and not any(known in entry.message for known in _NO_GPU)
         ]
         return (errors or [entry.message for entry in entries])[-count:]
+
+    def _tell(self, text: str) -> None:
+        if self._say is None:
+            return
+        # Whoever listened may be gone (a closed pipe, a closed file): the server must be read all the same.
+        try:
+            self._say(text)
+        except (OSError, ValueError):
+            self._say = None
 
     def _keep(self, entry: Entry) -> None:
         with self._grown:

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -61,17 +61,19 @@ def serve(
             _check_drain(drain_seconds)
             server = start_server(settings, log=log, interrupted=signals.any)
         except LaunchError as error:
-            print(f"vireo {error}", file=sys.stderr, flush=True)
+            _say(f"vireo {error}")
             return 1
         except KeyboardInterrupt:
             _say("vireo: stopped before it was ready")
             return 0
         try:
-            print(_ready_line(server), flush=True)
+            # Whoever started this may have closed its end by now; the server serves all the same.
+            with suppress(OSError):
+                print(_ready_line(server), flush=True)
             while not signals.any() and server.is_running():
                 time.sleep(_LOOK_SECONDS)
             if not signals.any():
-                print(f"vireo {server.death()}", file=sys.stderr, flush=True)
+                _say(f"vireo {server.death()}")
                 return 1
             _drain(server, seconds=drain_seconds, signals=signals)
             server.stop(interrupted=signals.twice)
@@ -139,4 +141,5 @@ def _ready_line(server: RunningServer) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
