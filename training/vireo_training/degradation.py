@@ -16,7 +16,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["Compression", "Shrink", "compress", "crop_path", "halve", "yuv420_from_rgb"]
+__all__ = ["Compression", "Shrink", "compress", "crop_path", "halve", "rgb_from_frame", "yuv420_from_rgb"]
 
 Shrink = Literal["bicubic", "bilinear", "area"]
 
@@ -115,5 +115,9 @@ def compress(clip: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], compression:
     frames += decoder.decode(None)
     if len(frames) != len(clip):
         raise RuntimeError(f"compress: {len(clip)} frames went into x264 and {len(frames)} came back")
-    pictures = [f.reformat(format="rgb24", interpolation=_EXACT).to_ndarray() for f in frames]
-    return np.stack(cast(list[NDArray[np.uint8]], pictures))
+    return np.stack([rgb_from_frame(frame) for frame in frames])
+
+
+def rgb_from_frame(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """Convert a decoded frame to (H, W, 3) uint8 RGB by its tags and chroma siting, within 1 of exact arithmetic."""
+    return cast(NDArray[np.uint8], frame.reformat(format="rgb24", interpolation=_EXACT).to_ndarray())

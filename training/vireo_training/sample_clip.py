@@ -8,7 +8,7 @@ Needs no torch.
 
 import argparse
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +22,19 @@ from PIL import Image
 from vireo_training.degradation import halve, yuv420_from_rgb
 from vireo_training.photographs import load, photographs_for
 
-__all__ = ["FRAMES", "RATE", "SIZE", "frames", "main", "sound", "wall", "write_clip", "write_original"]
+__all__ = [
+    "FRAMES",
+    "RATE",
+    "SIZE",
+    "Tile",
+    "camera",
+    "frames",
+    "main",
+    "sound",
+    "wall",
+    "write_clip",
+    "write_original",
+]
 
 FRAMES = 250
 RATE = 25
@@ -35,7 +47,7 @@ _PAINT = (38, 36, 34)
 
 
 @dataclass(frozen=True)
-class _Tile:
+class Tile:
     """A photograph on the wall: shrunk to `scale` (never above 1), cropped, and where its top left corner hangs."""
 
     name: str
@@ -54,17 +66,17 @@ class _Tile:
 
 # Two rows, 400 and 512 pixels high, with _GAP pixels of paint between and around.
 _TILES = (
-    _Tile("china", 1, (0, 10, 640, 400), 16, 16),
-    _Tile("coffee", 1, (0, 0, 600, 400), 672, 16),
-    _Tile("astronaut", 0.78125, (0, 0, 400, 400), 1288, 16),
-    _Tile("astronaut", 1, (0, 0, 512, 512), 16, 432),
-    _Tile("chelsea", 1, (0, 0, 450, 300), 544, 432),
-    _Tile("coffee", 0.5, (0, 2, 300, 196), 544, 748),
-    _Tile("chelsea", 0.75, (90, 20, 134, 196), 860, 748),
-    _Tile("coffee", 0.75, (0, 0, 450, 300), 1010, 432),
-    _Tile("china", 0.75, (228, 20, 212, 300), 1476, 432),
-    _Tile("china", 0.5, (0, 8, 320, 196), 1010, 748),
-    _Tile("astronaut", 0.7, (8, 60, 342, 196), 1346, 748),
+    Tile("china", 1, (0, 10, 640, 400), 16, 16),
+    Tile("coffee", 1, (0, 0, 600, 400), 672, 16),
+    Tile("astronaut", 0.78125, (0, 0, 400, 400), 1288, 16),
+    Tile("astronaut", 1, (0, 0, 512, 512), 16, 432),
+    Tile("chelsea", 1, (0, 0, 450, 300), 544, 432),
+    Tile("coffee", 0.5, (0, 2, 300, 196), 544, 748),
+    Tile("chelsea", 0.75, (90, 20, 134, 196), 860, 748),
+    Tile("coffee", 0.75, (0, 0, 450, 300), 1010, 432),
+    Tile("china", 0.75, (228, 20, 212, 300), 1476, 432),
+    Tile("china", 0.5, (0, 8, 320, 196), 1010, 748),
+    Tile("astronaut", 0.7, (8, 60, 342, 196), 1346, 748),
 )
 _WALL = (1704, 960)
 
@@ -92,11 +104,11 @@ def wall() -> NDArray[np.uint8]:
     return np.asarray(canvas)
 
 
-def frames() -> Iterator[NDArray[np.uint8]]:
-    """Give the original's frames, (720, 1280, 3) uint8 RGB each, the same on every machine."""
+def frames(indices: Iterable[int] = range(FRAMES)) -> Iterator[NDArray[np.uint8]]:
+    """Give frames of the original by number, (720, 1280, 3) uint8 RGB each, the same on every machine."""
     canvas = Image.fromarray(wall())
-    for index in range(FRAMES):
-        column, row, scale = _camera(index / RATE)
+    for index in indices:
+        column, row, scale = camera(index / RATE)
         width, height = SIZE[0] * scale, SIZE[1] * scale
         box = (column - width / 2, row - height / 2, column + width / 2, row + height / 2)
         # Lanczos over a box with sub-pixel borders: antialiased when it shrinks, and it only ever shrinks or shifts.
@@ -129,11 +141,11 @@ def sound() -> NDArray[np.float32]:
     return result.astype(np.float32)
 
 
-def write_original(path: Path) -> None:
-    """Write the 1280x720 original without loss: H.264 with a quantiser of 0, no sound. Takes about 20 s."""
+def write_original(path: Path, *, indices: Iterable[int] = range(FRAMES)) -> None:
+    """Write the 1280x720 original without loss: H.264 with a quantiser of 0, no sound. All of it takes about 20 s."""
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = _video_stream(container, SIZE, {"qp": "0", "preset": "superfast"})
-        for index, picture in enumerate(frames()):
+        for index, picture in enumerate(frames(indices)):
             container.mux(stream.encode(_frame(picture, index)))
         container.mux(stream.encode(None))
 
@@ -162,7 +174,7 @@ def write_clip(path: Path) -> None:
         container.mux(audio.encode(None))
 
 
-def _camera(seconds: float) -> tuple[float, float, float]:
+def camera(seconds: float) -> tuple[float, float, float]:
     """Where the camera looks: centre column and row on the wall, wall pixels per picture pixel; eased at every stop."""
     for (before, *here), (after, *there) in itertools.pairwise(_PATH):
         if seconds <= after:
