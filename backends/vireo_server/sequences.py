@@ -64,7 +64,6 @@ class Streams:
                 stream = self._open[request.stream] = _Stream(self, request.stream)
                 stream.thread.start()
             stream.requests.put(request)
-        self.heartbeat.streams(len(self._open))
 
     def admit(self) -> None:
         """Refuse a new stream when there is no room for it, rather than let it wait without a word."""
@@ -143,6 +142,7 @@ class _Stream:
                 break
             with streams.heartbeat.busy():
                 self._answer(request)
+            streams.heartbeat.streams(streams.working())
             if request.end:
                 self._close()
                 if streams._forget(self):

@@ -95,7 +95,7 @@ def test_an_error_frees_the_stream_and_is_repeated_until_its_end(make_streams, r
     streams, submit, stage = make_streams()
     submit(request_of({}, chunk=0, start=True)).wait()
     error = submit(request_of({"BAD": True}, chunk=1)).wait().error
-    assert error.text == "counting at 00:00:01.500: this chunk is bad; send a good one"
+    assert error.text == "counting at 00:00:01.500: this chunk is bad; send a good one [INVALID_ARG]"
     assert error.code.name == "INVALID_ARG"
     assert stage.closed == 1
     assert submit(request_of({}, chunk=2, end=True)).wait().error.text == error.text
