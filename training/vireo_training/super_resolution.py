@@ -5,7 +5,9 @@
 """
 
 import argparse
+import copy
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +24,7 @@ from vireo_training.graph import super_resolution_graph
 from vireo_training.photographs import load, photographs_for
 from vireo_training.pool import Pair, pairs
 
-__all__ = ["SuperResolution", "TrainingSettings", "main", "train"]
+__all__ = ["Run", "SuperResolution", "TrainingSettings", "main", "torch_network", "train"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,17 @@ class TrainingSettings:
     rgb_share: float = 0.25
     squared_after: float = 0.5
     validate_every: int = 1000
+    threads: int = 1
     seed: int = 20240607
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training run was: steps, minutes it took, PSNR-Y in dB on the validation picture."""
+
+    steps: int
+    minutes: float
+    validation_psnr_y: float
 
 
 class SuperResolution(nn.Module):  # type: ignore[misc]
@@ -113,56 +125,51 @@ class _Expanded(nn.Module):  # type: ignore[misc]
         return functional.conv2d(value, weight, bias, padding="same")
 
 
-def train(settings: TrainingSettings, *, steps: int | None, minutes: float) -> tuple[SuperResolution, dict[str, float]]:
-    """Train for `steps`, or for as many as fit in `minutes`; give the epoch that did best on the validation picture."""
+def train(settings: TrainingSettings, *, steps: int | None, minutes: float) -> tuple[SuperResolution, Run]:
+    """Train for `steps`, or as many as fit in `minutes`; give the network that did best on the validation picture."""
+    torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
     random = np.random.default_rng(settings.seed)
     begun = time.monotonic()
+
+    # 1. Data
     pool = list(pairs([load(each) for each in photographs_for("training")], clips=settings.clips, seed=settings.seed))
-    print(f"{len(pool)} pairs in {time.monotonic() - begun:.0f} s", flush=True)
-    network = SuperResolution(settings).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(network.parameters(), lr=settings.rate, betas=(0.9, 0.99))
     validation = [evaluation_clip(load(each), crf=18) for each in photographs_for("validation")]
-    best, best_psnr, step = network.state_dict(), 0.0, 0
+    print(f"{len(pool)} pairs in {time.monotonic() - begun:.0f} s", flush=True)
+
+    # 2. The network, and a running average of its weights, which is what is judged: it is ahead of the network itself
+    network, averaged = (SuperResolution(settings).to(memory_format=torch.channels_last) for _ in range(2))
+    averaged.load_state_dict(network.state_dict())
+    optimizer = torch.optim.Adam(network.parameters(), lr=settings.rate, betas=(0.9, 0.99))
     if steps is None:
         steps = _steps_in(network, pool, random, settings, minutes=minutes)
-        print(f"{steps} steps fit: repeat this run with --steps {steps}", flush=True)
-    network.train()
-    losses: list[float] = []
-    averaged = {name: value.clone() for name, value in network.state_dict().items()}
-    while step < steps:
+        print(f"{steps} steps fit; to repeat this run: --steps {steps}", flush=True)
+
+    # 3. Steps
+    best, best_psnr, losses = network.state_dict(), 0.0, list[float]()
+    for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = (
-                settings.rate * (0.5 * (1 + np.cos(np.pi * step / steps)) * 0.999 + 0.001) * min(1, step / 200 + 0.01)
-            )
+            group["lr"] = settings.rate * _schedule(step, steps)
         small, large = _batch(pool, random, settings)
         loss = _loss(network(small), large, settings, squared=step > settings.squared_after * steps)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        with torch.no_grad():
-            for name, value in network.state_dict().items():
-                averaged[name].lerp_(value, 0.001 if step > 2000 else 0.01)
+        _follow(averaged, network, share=0.001 if step > 2000 else 0.01)
         losses.append(loss.item())
-        step += 1
-        if step % settings.validate_every == 0 or step == steps:
-            candidate = SuperResolution(settings)
-            candidate.load_state_dict(averaged)
-            psnr = float(
-                np.mean([psnr_y(torch_network(candidate)(degraded), original) for degraded, original in validation])
-            )
+
+        # 4. Judgement
+        if (step + 1) % settings.validate_every == 0 or step + 1 == steps:
+            upscale = torch_network(averaged)
+            psnr = float(np.mean([psnr_y(upscale(degraded), original) for degraded, original in validation]))
             elapsed = time.monotonic() - begun
-            print(f"step {step} loss {np.mean(losses):.5f} validation {psnr:.3f} dB, {elapsed:.0f} s", flush=True)
+            print(f"step {step + 1} loss {np.mean(losses):.5f} validation {psnr:.3f} dB, {elapsed:.0f} s", flush=True)
             losses.clear()
             if psnr > best_psnr:
-                best, best_psnr = {name: value.clone() for name, value in averaged.items()}, psnr
+                best, best_psnr = copy.deepcopy(averaged.state_dict()), psnr
     network.load_state_dict(best)
-    return network, {
-        "steps": steps,
-        "minutes": round((time.monotonic() - begun) / 60, 1),
-        "validation_psnr_y": best_psnr,
-    }
+    return network, Run(steps, round((time.monotonic() - begun) / 60, 1), round(best_psnr, 3))
 
 
 def torch_network(network: SuperResolution) -> Upscale:
@@ -221,6 +228,18 @@ def _loss(
     return torch.sqrt(luma * luma + 1e-4).mean() + settings.rgb_share * torch.sqrt(error * error + 1e-4).mean()
 
 
+def _schedule(step: int, steps: int) -> float:
+    """Give the share of the full rate: up over 200 steps, then down along a half cosine to a thousandth."""
+    return (0.5 * (1 + math.cos(math.pi * step / steps)) * 0.999 + 0.001) * min(1, step / 200 + 0.01)
+
+
+def _follow(averaged: SuperResolution, network: SuperResolution, *, share: float) -> None:
+    """Move the average towards the network by `share` of the way."""
+    with torch.no_grad():
+        for behind, ahead in zip(averaged.parameters(), network.parameters(), strict=True):
+            behind.lerp_(ahead, share)
+
+
 def _steps_in(
     network: SuperResolution,
     pool: Sequence[Pair],
@@ -261,18 +280,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train the x2 super-resolution network.")
     parser.add_argument("--minutes", type=float, default=40, help="training time; decides the number of steps")
     parser.add_argument("--steps", type=int, help="exactly this many steps, to repeat a run")
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("model_repository/super_resolution_network"))
     for name, value in asdict(TrainingSettings()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     options = vars(parser.parse_args(arguments))
     settings = TrainingSettings(**{name: options[name] for name in asdict(TrainingSettings())})
-    torch.set_num_threads(options["threads"])
     network, run = train(settings, steps=options["steps"], minutes=options["minutes"])
     model: Path = options["output"] / "1" / "model.onnx"
     model.parent.mkdir(parents=True, exist_ok=True)
     model.write_bytes(super_resolution_graph(network.collapsed()))
-    evaluation = {"settings": asdict(settings), "run": run, "psnr_y": report(network, model)}
+    evaluation = {"settings": asdict(settings), "run": asdict(run), "psnr_y": report(network, model)}
     (options["output"] / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
     print(f"wrote {model}, {model.stat().st_size} bytes")
 
