@@ -133,13 +133,11 @@ def compress(clip: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], compression:
 # 96x96 and 854x480 among them, with one thread too. Switching off adaptive quantisation or the macroblock tree stops
 # it, and so does AVX2, which changes nothing else: over 100 runs of these sizes agreed, and none was slower. Naming an
 # instruction set turns x264's own detection off, so AVX2 is named only where the processor has more.
-def x264_repeatable() -> dict[str, str]:
-    """Give the encoder options that make x264 write the same bytes each time."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return {}
-    return {"x264-params": "asm=avx2"} if "avx512" in flags else {}
+def x264_repeatable(*parameters: str) -> dict[str, str]:
+    """Give the encoder options that pass `parameters` to x264 and make it write the same bytes each time."""
+    processor = Path("/proc/cpuinfo")
+    wide = processor.exists() and "avx512" in processor.read_text()
+    return {"x264-params": ":".join((*parameters, "asm=avx2") if wide else parameters)}
 
 
 def rgb_from_frame(frame: av.VideoFrame) -> NDArray[np.uint8]:

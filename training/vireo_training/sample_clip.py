@@ -19,7 +19,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 from PIL import Image
 
-from vireo_training.degradation import halve, yuv420_from_rgb
+from vireo_training.degradation import halve, x264_repeatable, yuv420_from_rgb
 from vireo_training.photographs import load, photographs_for
 
 __all__ = [
@@ -144,7 +144,7 @@ def sound() -> NDArray[np.float32]:
 def write_original(path: Path, *, indices: Iterable[int] = range(FRAMES)) -> None:
     """Write the 1280x720 original without loss: H.264 with a quantiser of 0, no sound. All of it takes about 20 s."""
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        stream = _video_stream(container, SIZE, {"qp": "0", "preset": "superfast"})
+        stream = _video_stream(container, SIZE, {"qp": "0", "preset": "superfast", **x264_repeatable()})
         for index, picture in enumerate(frames(indices)):
             container.mux(stream.encode(_frame(picture, index)))
         container.mux(stream.encode(None))
@@ -152,11 +152,8 @@ def write_original(path: Path, *, indices: Iterable[int] = range(FRAMES)) -> Non
 
 def write_clip(path: Path) -> None:
     """Write the 640x360 clip: the original's frames halved, H.264 with B-frames and closed GOPs of 2 s, AAC stereo."""
-    options = {
-        "crf": "20.5",
-        "preset": "slower",
-        "x264-params": f"keyint={_GROUP}:min-keyint={_GROUP}:scenecut=0:bframes=3",
-    }
+    groups = (f"keyint={_GROUP}", f"min-keyint={_GROUP}", "scenecut=0", "bframes=3")
+    options = {"crf": "20.5", "preset": "slower", **x264_repeatable(*groups)}
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
         stream = _video_stream(container, (SIZE[0] // 2, SIZE[1] // 2), options)
         audio = container.add_stream("aac", rate=_SAMPLE_RATE, layout="stereo")
