@@ -28,13 +28,14 @@ FIELD_ORDERS = ("progressive", "tt", "bb", "tb", "bt")
 
 ENCODER_DEFAULTS: Mapping[str, Any] = {
     "codec": "h264",
-    "preset": "veryfast",
-    "crf": 20,
+    "preset": None,
+    "crf": None,
     "threads": 2,
     "maxrate": None,
     "latency": "normal",
 }
-"""What the encoder is told where the caller says nothing. `threads` is never automatic: x264 and x265 write other bytes
+"""What the encoder is told where the caller says nothing; null leaves it to the server's default for that codec (h264:
+veryfast, crf 20). `threads` is never automatic: x264 and x265 write other bytes
 for another number of threads, and the same input must give the same bytes on every machine."""
 
 

@@ -10,24 +10,26 @@
 
 # Note [The flush]
 A decoder holds pictures back. How many, only it knows, and it says so in REPORT.pending of every reply. So after the
-last packets all replies are awaited, and then come max(1, ceil(pending / max_rows)) requests without packets, the
-last with END: each brings at most max_rows rows, and END brings all that is left. A request without packets tells
-decode that no packet comes any more.
+last packets all replies are awaited, and then come max(1, ceil(pending / rows)) requests without packets, the last with
+END, which brings all that is left. `rows` is what one reply brings: as many as a request had packets, at most max_rows.
+A request without packets tells decode that no packet comes any more.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from vireo_media.bitstream import is_shown
 from vireo_media.description import StreamDescription
-from vireo_media.errors import ExchangeError
+from vireo_media.errors import ExchangeError, FramesLostError, OptionError
 from vireo_media.segments import Segment, with_emit
 from vireo_media.services import ServiceDescription
-from vireo_media.times import Timing, timing_rows
+from vireo_media.times import FLAG_DISCARD, UNKNOWN, Timing, clock, timing_rows
 
 __all__ = ["Exchange", "Reply", "Request", "abort_request"]
 
@@ -62,8 +64,8 @@ class Reply:
 class Exchange:
     """One sequence: a segment of a stream on its way through a service.
 
-    `chunk_packets` is how many packets a request carries, by default what the service allows. The result does not
-    depend on it.
+    `chunk_packets` is how many packets a request carries, by default what suits the size of the picture. The result
+    does not depend on it.
     """
 
     segment: Segment
@@ -74,7 +76,8 @@ class Exchange:
     """Source frames that the service decoded, so far."""
     frames_out: int = field(default=0, init=False)
     """Frames that came back, so far."""
-    packets_sent: int = field(default=0, init=False)
+    frames_expected: int = field(default=0, init=False)
+    """Source frames that the packets sent so far must give."""
     output: dict[str, Any] | None = field(default=None, init=False)
     """What REPORT said of the coded result: codec, extradata, size, time base, tags. None until the encoder is open."""
     notes: list[str] = field(default_factory=list, init=False)
@@ -82,9 +85,14 @@ class Exchange:
 
     def __post_init__(self) -> None:
         most = self.service.max_packets
-        size = min(self.chunk_packets or most, most)
-        if size < 1:
-            raise ExchangeError(f"exchange: chunk_packets cannot be {self.chunk_packets!r}; allowed is 1..{most!r}")
+        size = self.service.chunk_packets(self.stream) if self.chunk_packets is None else self.chunk_packets
+        if not 1 <= size <= most:
+            raise OptionError(
+                f"service {self.service.name!r}: chunk_packets cannot be {size!r}; allowed is 1..{most!r} "
+                f"(max_packets in "
+                "its configuration); choose a number in between, or none"
+            )
+        self._size = size
         self._chunks = self.segment.chunks(size)
         self._ahead = next(self._chunks, None)
         self._sent = 0
@@ -108,12 +116,12 @@ class Exchange:
         if self._ahead is not None:
             packets, timing = self._ahead
             self._ahead = next(self._chunks, None)
-            self.packets_sent += len(packets)
+            self.frames_expected += self._count_shown(packets, timing)
             return self._request(packets, timing, end=False)
         if self._flushes is None:
             if self.outstanding:
                 return None
-            self._flushes = max(1, math.ceil(self._pending / self.service.max_rows))
+            self._flushes = max(1, math.ceil(self._pending / min(self._size, self.service.max_rows)))
         if self._flushes == 0:
             return None
         self._flushes -= 1
@@ -143,6 +151,38 @@ class Exchange:
         if packets and self.output is None:
             raise self._wrong("packets came", "no REPORT.output", "an output with the first packets or before")
         return Reply(packets=packets, timing=timing, report=values)
+
+    def check_frames(self) -> None:
+        """After the end: what went in must have come out, one for one unless the service changes the rate.
+
+        Raises FramesLostError.
+        """
+        place = f"service {self.service.name!r}, segment {self.segment.index!r}{self._place()}"
+        expected = self.segment.frames if self.segment.frames is not None else self.frames_expected
+        if self.frames_in != expected:
+            raise FramesLostError(
+                f"{place}: {self.frames_in!r} frames were decoded of {expected!r} that were sent; allowed is every "
+                f"frame; "
+                "the source may be damaged there: play it, or re-encode it"
+            )
+        if not self.service.changes_rate and self.frames_out != expected:
+            raise FramesLostError(
+                f"{place}: {self.frames_out!r} frames came back for {expected!r}; allowed is one for each; "
+                "this is a fault of the service: report it with its log"
+            )
+
+    def _count_shown(self, packets: Sequence[bytes], timing: Timing) -> int:
+        begin, end = self.segment.emit or (None, None)
+        count = 0
+        for data, (pts, _, _, flags) in zip(packets, timing.tolist(), strict=True):
+            inside = begin is None or end is None or pts == UNKNOWN or begin <= pts < end
+            count += inside and not flags & FLAG_DISCARD and is_shown(self.stream.codec, data)
+        return count
+
+    def _place(self) -> str:
+        if self.segment.first_pts is None:
+            return ""
+        return f" at {clock(self.segment.first_pts * Fraction(*self.stream.time_base))}"
 
     def _request(self, packets: Sequence[bytes], timing: Timing, *, end: bool) -> Request:
         start = self._sent == 0

@@ -16,7 +16,7 @@ from av.sidedata.sidedata import Type
 from vireo_media.container import MediaSource, find_video, media_errors
 from vireo_media.description import FIELD_ORDERS, Rational, StreamDescription
 
-__all__ = ["VideoInput", "probe"]
+__all__ = ["MATRICES", "PRIMARIES", "RANGES", "TRANSFERS", "VideoInput", "probe"]
 
 # Note [Why probing decodes a picture]
 # PyAV does not show a stream's side data (display matrix, mastering display, light level): it appears on decoded frames
@@ -27,17 +27,17 @@ __all__ = ["VideoInput", "probe"]
 # side has it; STREAM says null until the sequence headers are read here.
 
 # FFmpeg's names of its own numbers (libavutil/pixdesc.c); 0 and 2 are reserved and unspecified.
-_MATRICES = {
+MATRICES = {
     0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
     10: "bt2020c", 11: "smpte2085", 12: "chroma-derived-nc", 13: "chroma-derived-c", 14: "ictcp", 15: "ipt-c2",
 }  # fmt: skip
-_RANGES = {1: "tv", 2: "pc"}
-_TRANSFERS = {
+RANGES = {1: "tv", 2: "pc"}
+TRANSFERS = {
     1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear", 9: "log100", 10: "log316",
     11: "iec61966-2-4", 12: "bt1361e", 13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084",
     17: "smpte428", 18: "arib-std-b67",
 }  # fmt: skip
-_PRIMARIES = {
+PRIMARIES = {
     1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020", 10: "smpte428",
     11: "smpte431", 12: "smpte432", 22: "ebu3213",
 }  # fmt: skip
@@ -69,10 +69,10 @@ def probe(source: MediaSource) -> VideoInput:
         context = stream.codec_context
         tags = frame if frame is not None else context
         color = {
-            "matrix": _MATRICES.get(int(tags.colorspace)) if not _is_rgb(stream) else "gbr",
-            "range": _RANGES.get(int(tags.color_range)),
-            "transfer": _TRANSFERS.get(int(tags.color_trc)),
-            "primaries": _PRIMARIES.get(int(tags.color_primaries)),
+            "matrix": MATRICES.get(int(tags.colorspace)) if not _is_rgb(stream) else "gbr",
+            "range": RANGES.get(int(tags.color_range)),
+            "transfer": TRANSFERS.get(int(tags.color_trc)),
+            "primaries": PRIMARIES.get(int(tags.color_primaries)),
             "chroma_location": None,
         }
         if (stream.pix_fmt or "").startswith("yuvj"):

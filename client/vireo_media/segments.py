@@ -27,7 +27,7 @@ from vireo_media.container import CodedPacket, MediaSource, read_packets
 from vireo_media.description import StreamDescription
 from vireo_media.times import FLAG_DISCARD, FLAG_KEY, UNKNOWN, Timing, timing_rows
 
-__all__ = ["Segment", "cut_segments", "whole_video", "with_emit"]
+__all__ = ["Segment", "cut_segments", "decodable_packets", "whole_video", "with_emit"]
 
 _LEAST_SECONDS = 4
 _LEAST_REST_SECONDS, _LEAST_REST_FRAMES = 1, 3
@@ -81,9 +81,9 @@ class Segment:
             yield [packet.data for packet in chunk], timing_rows([packet[1:] for packet in chunk])
 
 
-def whole_video(source: MediaSource) -> Segment:
+def whole_video(source: MediaSource, stream: StreamDescription) -> Segment:
     """The whole video as one segment, read as it is sent: for services that must see it all in one sequence."""
-    return Segment(index=0, first=0, reader=lambda: read_packets(source))
+    return Segment(index=0, first=0, reader=lambda: decodable_packets(source, stream))
 
 
 def cut_segments(source: MediaSource, stream: StreamDescription, *, lookahead_frames: int = 0) -> Iterator[Segment]:
@@ -94,10 +94,10 @@ def cut_segments(source: MediaSource, stream: StreamDescription, *, lookahead_fr
     """
 
     def reader() -> Iterator[CodedPacket]:
-        return read_packets(source)
+        return decodable_packets(source, stream)
 
     cutter = _Cutter(stream=stream, reader=reader, lookahead_frames=lookahead_frames)
-    for packet in _from_first_key(reader(), cutter):
+    for packet in reader():
         segment = cutter.add(packet)
         if segment is not None:
             yield segment
@@ -106,21 +106,35 @@ def cut_segments(source: MediaSource, stream: StreamDescription, *, lookahead_fr
         yield last
 
 
-def _from_first_key(packets: Iterator[CodedPacket], cutter: "_Cutter") -> Iterator[CodedPacket]:
-    """Leave out what no decoder can decode: packets before the first key packet (a recording that starts anywhere)."""
+def decodable_packets(source: MediaSource, stream: StreamDescription) -> Iterator[CodedPacket]:
+    """The packets of a video without those that no decoder can decode: before its first key packet (a recording that
+    starts anywhere). Leading pictures of a first key packet that is open refer to what is not there: they are marked
+    to be discarded. A stream without key packets is left as it is. Raises InputError.
+    """
+    packets = read_packets(source)
     before: list[CodedPacket] = []
     for packet in packets:
-        before.append(packet)
         if packet.flags & FLAG_KEY:
-            cutter.first += len(before) - 1
             yield packet
+            if cut_kind(stream.codec, stream.extradata, packet.data) == "open":
+                yield from _discard_leading(packet, packets)
             break
+        before.append(packet)
         if len(before) == _MOST_BEFORE_KEY:
-            yield from before
             break
     else:
         yield from before
+    if len(before) == _MOST_BEFORE_KEY:
+        yield from before
     yield from packets
+
+
+def _discard_leading(key: CodedPacket, packets: Iterator[CodedPacket]) -> Iterator[CodedPacket]:
+    for packet in packets:
+        if packet.pts == UNKNOWN or packet.pts >= key.pts:
+            yield packet
+            return
+        yield packet._replace(flags=packet.flags | FLAG_DISCARD)
 
 
 @dataclass(kw_only=True)
@@ -240,7 +254,7 @@ class _Cutter:
 
     def _segment(self, count: int, *, overlap: int, cut: int | None, leading: int = 0) -> Segment:
         own = self._packets[:count]
-        hidden = _leading(own[0], own[1:]) if self._after_open_cut or self._starts_open() else 0
+        hidden = _leading(own[0], own[1:]) if self._after_open_cut else 0
         shown = [packet for place, packet in enumerate(own) if not 1 <= place <= hidden and self._is_shown(packet)]
         lead = self._packets[count + 1 : count + 1 + leading] if overlap else []
         shown += [packet for packet in lead if self._is_shown(packet)]
@@ -260,13 +274,9 @@ class _Cutter:
             kept=None if self._spilled else tuple(self._packets[: count + overlap]),
         )
 
-    def _starts_open(self) -> bool:
-        """Whether the video itself begins at an open key packet: its leading pictures refer to what is not there."""
-        return self.index == 0 and self._kinds[0] == "open"
-
     def _is_shown(self, packet: CodedPacket) -> bool:
-        hidden = packet.flags & FLAG_DISCARD or (packet.data and not is_shown(self.stream.codec, packet.data))
-        return not hidden
+        # A spilled packet has no data left to look at; `_without_data` marked it.
+        return not packet.flags & FLAG_DISCARD and (not packet.data or is_shown(self.stream.codec, packet.data))
 
     def _seconds(self, ticks: int) -> Fraction:
         return ticks * Fraction(*self.stream.time_base)

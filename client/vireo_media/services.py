@@ -12,6 +12,8 @@ from vireo_media.errors import ExchangeError, InputError, OptionError
 
 __all__ = ["ServiceDescription", "check_options"]
 
+_CHUNK_PACKETS = 8
+
 ServiceKind = Literal["transformation", "extraction"]
 
 _JSON_TYPES: Mapping[str, tuple[type, ...]] = {
@@ -29,6 +31,7 @@ _JSON_TYPES: Mapping[str, tuple[type, ...]] = {
 class ServiceDescription:
     """What a service is and what it allows.
 
+    `chunk_pixels`: source pixels that a request may hold, so that the largest tensor stays small; no bound where None.
     `segments`: a video may be cut into segments. `max_packets` packets in a request, `max_rows` frames in a reply,
     `max_pixels` pixels in a picture. `lookahead_frames` and `lookback_frames` of a segment's neighbours are decoded
     with it. `revision` names the configuration and the weights. `options` is a JSON Schema of what a caller may set.
@@ -45,6 +48,7 @@ class ServiceDescription:
     max_packets: int = 8
     max_rows: int = 8
     max_pixels: int | None = None
+    chunk_pixels: int | None = None
     revision: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -57,8 +61,10 @@ class ServiceDescription:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise self._wrong(name, value, f"a whole number of at least {least}")
-        if self.max_pixels is not None and (not isinstance(self.max_pixels, int) or self.max_pixels < 1):
-            raise self._wrong("max_pixels", self.max_pixels, "a number of pixels, or null")
+        for name in ("max_pixels", "chunk_pixels"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise self._wrong(name, value, "a number of pixels, or null")
 
     @classmethod
     def from_json(cls, name: str, text: str) -> "ServiceDescription":
@@ -81,6 +87,19 @@ class ServiceDescription:
         # A later minor addition to the description must not lock out this client: keys it does not know are not its
         # business.
         return cls(name=name, **{key: value for key, value in values.items() if key in known})
+
+    @property
+    def changes_rate(self) -> bool:
+        """Whether the service makes frames of its own, so that counts in and out differ."""
+        properties = self.options.get("properties", {})
+        return self.kind == "extraction" or "ratio" in properties or "rate" in properties
+
+    def chunk_packets(self, stream: StreamDescription) -> int:
+        """How many packets of `stream` a request carries: 8, fewer for large pictures."""
+        most = min(_CHUNK_PACKETS, self.max_packets)
+        if self.chunk_pixels is None:
+            return most
+        return min(most, max(1, self.chunk_pixels // (stream.width * stream.height)))
 
     def check_stream(self, stream: StreamDescription) -> None:
         """Refuse, before a byte is sent, what the service would refuse. Raises InputError."""

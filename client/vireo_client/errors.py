@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+"""What can go wrong between a client and a service. Every error is also the builtin that fits it best.
+
+    VireoError(Exception)                          vireo_media.errors: InputError, OutputError, OptionError, ...
+    └── ServiceError
+        ├── UnavailableError(ConnectionError)      no server, or it is full, draining or restarting: tried again
+        ├── WaitError(TimeoutError)                nothing came for too long: tried again
+        ├── FaultError(RuntimeError)               a bug or a dead stage on the server: tried again twice
+        ├── RefusedError(ValueError)               the service refuses the input: final
+        ├── UnknownServiceError(LookupError)       nobody serves that name
+        └── CancelledError(RuntimeError)           stopped by the caller
+
+A message has four parts: what failed, what came, what is allowed, what to do.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+from vireo_media.errors import VireoError
+
+__all__ = [
+    "CancelledError",
+    "FaultError",
+    "RefusedError",
+    "ServiceError",
+    "UnavailableError",
+    "UnknownServiceError",
+    "WaitError",
+    "transport_error",
+    "transport_errors",
+]
+
+
+_ENSEMBLE = re.compile(r"^in ensemble '[^']*', ")
+"""What Triton puts before every message of an ensemble's steps."""
+
+
+class ServiceError(VireoError):
+    """Something between the client and the service failed."""
+
+
+class UnavailableError(ServiceError, ConnectionError):
+    """No server answers, or it takes no new streams now."""
+
+
+class WaitError(ServiceError, TimeoutError):
+    """A reply did not come in time."""
+
+
+class FaultError(ServiceError, RuntimeError):
+    """The server failed in itself: a bug, or a process that died."""
+
+
+class RefusedError(ServiceError, ValueError):
+    """The service refuses the input; to try again changes nothing."""
+
+
+class UnknownServiceError(ServiceError, LookupError):
+    """The server does not serve what was asked for."""
+
+
+class CancelledError(ServiceError, RuntimeError):
+    """The work was stopped by the caller."""
+
+
+@contextlib.contextmanager
+def transport_errors(url: str, doing: str) -> Iterator[None]:
+    """The one place where tritonclient's and gRPC's errors become ours. `doing` says what was tried."""
+    import grpc  # type: ignore[import-untyped]
+    from tritonclient.utils import InferenceServerException
+
+    try:
+        yield
+    except (InferenceServerException, grpc.RpcError) as error:
+        raise transport_error(error, url=url, doing=doing) from error
+
+
+def transport_error(error: BaseException, *, url: str, doing: str) -> ServiceError:
+    """A tritonclient or gRPC error as one of ours, by its status code (see CONTRACT's codes)."""
+    code, message = _status(error)
+    message = _ENSEMBLE.sub("", " ".join(message.split())) or "no message"
+    if code == "UNAVAILABLE" and _is_unreachable(message):
+        return UnavailableError(
+            f"{doing}: no server answers at {url!r} ({message}); it may be down or still starting; "
+            "start it with `vireo serve`, or name its address with --url"
+        )
+    if code == "UNAVAILABLE":
+        return UnavailableError(f"{doing}: the server at {url!r} takes no more now: {message}")
+    if code == "DEADLINE_EXCEEDED":
+        return WaitError(
+            f"{doing}: the server at {url!r} did not answer in time ({message}); look at its log and its load"
+        )
+    if code in ("INVALID_ARGUMENT", "UNSUPPORTED", "UNIMPLEMENTED", "ALREADY_EXISTS", "OUT_OF_RANGE"):
+        return RefusedError(f"{doing}: {message}")
+    if code == "NOT_FOUND":
+        return UnknownServiceError(f"{doing}: the server at {url!r} does not know it: {message}")
+    if code == "CANCELLED":
+        return CancelledError(f"{doing}: stopped: {message}")
+    return FaultError(f"{doing}: the server at {url!r} failed: {message}; look at its log")
+
+
+def _status(error: BaseException) -> tuple[str, str]:
+    """gRPC's name of the status code, and the server's words."""
+    status = getattr(error, "status", None)
+    if callable(status):  # tritonclient's InferenceServerException
+        name, message = str(status() or ""), str(error.message() or "")  # type: ignore[attr-defined]
+    else:
+        code = getattr(error, "code", None)
+        details = getattr(error, "details", None)
+        name = code().name if callable(code) else ""
+        message = str(details() if callable(details) else error)
+    return name.removeprefix("StatusCode.").upper(), message
+
+
+def _is_unreachable(message: str) -> bool:
+    words = (
+        "failed to connect",
+        "Connection refused",
+        "DNS resolution",
+        "Socket closed",
+        "connections to all backends",
+    )
+    return any(word.lower() in message.lower() for word in words)

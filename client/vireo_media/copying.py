@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT
+"""What stands beside the picture: sound, subtitles, data, attachments, covers, chapters and metadata, copied "
+"untouched."""
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.container
+import av.error
+import av.stream
+import av.video.stream
+
+from vireo_media.container import find_video, is_picture_only
+from vireo_media.probing import VideoInput
+
+__all__ = ["CopiedStreams"]
+
+# What a muxer writes itself, or what was true of the source's file only.
+_NOT_COPIED = {
+    "major_brand", "minor_version", "compatible_brands", "encoder", "ENCODER", "DURATION", "duration", "vendor_id",
+    "BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "filename", "mimetype",
+}  # fmt: skip
+_STATISTICS = ("_STATISTICS", "BPS-", "DURATION-", "NUMBER_OF_")
+
+
+class CopiedStreams:
+    """The source's other streams on their way into the output, in step with the picture.
+
+    Adds a stream for each that the container can hold, and a warning for each that it cannot; then `write_until` and
+    `write_rest` copy their packets as they are, with the source's own time stamps.
+    """
+
+    def __init__(
+        self,
+        reader: av.container.InputContainer,
+        writer: av.container.OutputContainer,
+        *,
+        video: av.video.stream.VideoStream,
+        source: VideoInput,
+        warnings: list[str],
+    ) -> None:
+        self._writer = writer
+        self._outputs: dict[int, av.stream.Stream] = {}
+        original = find_video(reader, source.source.name)
+        original.discard = av.stream.Discard.all
+        video.metadata.update(_kept(original.metadata))
+        video.disposition = original.disposition
+        for stream in reader.streams:
+            if stream.index != original.index:
+                self._add(stream, warnings)
+        writer.metadata.update(_kept(reader.metadata))
+        self._copy_chapters(reader, warnings)
+        copied = [stream for stream in reader.streams if stream.index in self._outputs]
+        self._packets: Iterator[Any] = reader.demux(*copied) if copied else iter(())
+        self._next: Any = None
+
+    def write_until(self, seconds: Fraction) -> None:
+        """Write the packets that come before `seconds`."""
+        while (packet := self._peek()) is not None and (packet.dts is None or packet.dts * packet.time_base <= seconds):
+            self._write(packet)
+
+    def write_rest(self) -> None:
+        """Write the packets that are left."""
+        while (packet := self._peek()) is not None:
+            self._write(packet)
+
+    def _peek(self) -> Any:
+        while self._next is None:
+            packet = next(self._packets, None)
+            if packet is None:
+                return None
+            if packet.size:
+                self._next = packet
+        return self._next
+
+    def _write(self, packet: Any) -> None:
+        self._next = None
+        packet.stream = self._outputs[packet.stream_index]
+        self._writer.mux(packet)
+
+    def _add(self, stream: av.stream.Stream, warnings: list[str]) -> None:
+        what = f"{stream.type} stream #{stream.index} ({_codec_name(stream)})"
+        format = self._writer.format.name
+        if isinstance(stream, av.video.stream.VideoStream) and not is_picture_only(stream):
+            warnings.append(f"{what} was left out: one video stream is worked on, the others are not copied")
+            return
+        if stream.type in ("data", "attachment") and not self._holds_bare(stream):
+            if _codec_name(stream) != "tmcd":  # The muxer writes a time code track again from the metadata.
+                warnings.append(f"{what} was left out: {format} cannot hold it; mkv may")
+            return
+        try:
+            copy = self._writer.add_stream_from_template(stream, opaque=True)
+        except (ValueError, av.error.FFmpegError):
+            warnings.append(f"{what} was left out: {format} cannot hold it; mkv holds nearly everything")
+            return
+        copy.metadata.update(_kept(stream.metadata))
+        if isinstance(stream, av.stream.AttachmentStream):
+            copy.metadata.update(stream.metadata)
+        else:
+            copy.time_base = stream.time_base
+            self._outputs[stream.index] = copy
+        copy.disposition = stream.disposition
+
+    def _holds_bare(self, stream: av.stream.Stream) -> bool:
+        """Streams without a codec: PyAV does not ask the muxer, and a muxer that cannot refuses the whole header."""
+        return stream.type == "attachment" and self._writer.format.name == "matroska"
+
+    def _copy_chapters(self, reader: av.container.InputContainer, warnings: list[str]) -> None:
+        chapters = reader.chapters()
+        if not chapters:
+            return
+        if self._writer.format.name == "mpegts":
+            warnings.append(f"{len(chapters)} chapters were left out: mpegts cannot hold them; mp4, mov and mkv can")
+            return
+        self._writer.set_chapters(chapters)
+
+
+def _codec_name(stream: av.stream.Stream) -> str:
+    if stream.codec_context is not None:
+        return stream.codec_context.codec.canonical_name
+    return stream.name or "unknown codec"
+
+
+def _kept(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in metadata.items() if key not in _NOT_COPIED and not key.startswith(_STATISTICS)}

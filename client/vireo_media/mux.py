@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: MIT
+"""Segments' packets and the source's other streams into one file, which appears under its name only when it is "
+"whole."""
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import av.container
+import av.error
+import av.video.stream
+
+from vireo_media.coded import CodedSegment, check_joinable
+from vireo_media.container import libav_packet
+from vireo_media.copying import CopiedStreams
+from vireo_media.dts import DtsBuilder, reorder_depth
+from vireo_media.errors import OutputError, OutputExistsError
+from vireo_media.probing import VideoInput
+from vireo_media.templates import add_video_stream
+from vireo_media.times import DURATION, FLAG_KEY, FLAGS, PTS
+
+__all__ = ["FORMATS", "MuxResult", "check_codec", "check_output", "default_codec", "mux"]
+
+FORMATS: Mapping[str, str] = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+    ".ts": "mpegts",
+}
+"""Suffix of an output -> FFmpeg's name of its format."""
+
+_BITEXACT = 0x400
+"""AVFMT_FLAG_BITEXACT: no random ids and no dates, so the same packets give the same bytes."""
+
+_NO_ROTATION = ("mpegts",)
+_MILLISECONDS = ("matroska", "webm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuxResult:
+    """What was written: frames, their span in seconds, and what the container could not hold."""
+
+    frames: int
+    duration_seconds: float
+    warnings: tuple[str, ...]
+
+
+def default_codec(format: str) -> str:
+    """The codec to ask a service for where the caller names none: one that the container holds and many players "
+    "know."""
+    return "av1" if format == "webm" else "h264"
+
+
+def check_codec(format: str, codec: str) -> None:
+    """Refuse a codec that the container cannot hold, before any work. Raises OutputError."""
+    try:
+        with av.open(io.BytesIO(), "w", format=format) as container:
+            container.add_mux_stream(codec)
+    except ValueError as error:
+        raise OutputError(
+            f"output: a {format!r} file cannot hold codec {codec!r} ({error}); "
+            "choose another container (mkv holds every codec) or another codec"
+        ) from error
+
+
+def check_output(output: str | os.PathLike[str], *, overwrite: bool) -> str:
+    """Refuse an output that could not be written, before any work. Returns FFmpeg's name of its format.
+
+    Raises OutputError, OutputExistsError.
+    """
+    path = Path(output)
+    if path.suffix.lower() not in FORMATS:
+        raise OutputError(
+            f"output {str(path)!r}: the suffix {path.suffix!r} names no container that can be written; "
+            f"allowed are {', '.join(FORMATS)}; choose one of them"
+        )
+    if path.is_dir():
+        raise OutputError(f"output {str(path)!r} is a folder; allowed is the name of a file; add one")
+    if path.exists() and not overwrite:
+        raise OutputExistsError(
+            f"output {str(path)!r} is there already; nothing was done; choose another name or allow overwriting it"
+        )
+    if not path.parent.is_dir():
+        raise OutputError(f"output {str(path)!r}: there is no folder {str(path.parent)!r}; make it or choose another")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(
+            f"output {str(path)!r}: its folder cannot be written to; change its permissions or choose another"
+        )
+    return FORMATS[path.suffix.lower()]
+
+
+def mux(
+    output: str | os.PathLike[str] | BinaryIO,
+    *,
+    segments: Sequence[CodedSegment],
+    source: VideoInput,
+    format: str | None = None,
+) -> MuxResult:
+    """Write the file: `segments` as its video, everything else copied from `source`.
+
+    `output` is a path, replaced in one step when all is written and on disk, or a file object, for which `format`
+    must be named. Raises OutputError, ExchangeError where segments do not fit together, InputError where the source
+    cannot be read.
+    """
+    check_joinable(segments)
+    frames = sum(len(segment.timing) for segment in segments)
+    if not frames:
+        raise OutputError(
+            "output: no frame came back, so there is nothing to write; check that the source has pictures"
+        )
+    if not isinstance(output, str | os.PathLike):
+        if format is None:
+            raise OutputError(
+                "output: a file object has no name to tell its container by; give `format`, such as 'mp4'"
+            )
+        return _write(output, format=format, segments=segments, source=source, frames=frames)
+    path = Path(output)
+    part = path.with_name(f".{path.name}.part")
+    format = format or FORMATS[path.suffix.lower()]
+    try:
+        result = _write(part, format=format, segments=segments, source=source, frames=frames)
+        _settle(part, path)
+    except BaseException:  # Ctrl-C too leaves nothing behind.
+        part.unlink(missing_ok=True)
+        raise
+    return result
+
+
+def _settle(part: Path, path: Path) -> None:
+    """Make sure the bytes are on disk before the name says so."""
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _write(
+    target: Path | BinaryIO, *, format: str, segments: Sequence[CodedSegment], source: VideoInput, frames: int
+) -> MuxResult:
+    with source.source.open() as reader, _output_errors(format):
+        options = {"movflags": "+faststart"} if format in ("mp4", "mov") and isinstance(target, Path) else {}
+        file: Any = str(target) if isinstance(target, Path) else target
+        with av.open(file, "w", format=format, container_options=options) as writer:
+            writer.flags |= _BITEXACT
+            warnings: list[str] = []
+            video = _add_video(writer, segments, source, warnings)
+            copied = CopiedStreams(reader, writer, video=video, source=source, warnings=warnings)
+            writer.start_encoding()
+            if format in _MILLISECONDS and 1000 % segments[0].time_base.denominator:
+                warnings.append(
+                    f"{format} keeps times to the millisecond: frames move by up to 0.5 ms; mp4 keeps them exactly"
+                )
+            for packet in _video_packets(segments, video):
+                copied.write_until(packet.dts * packet.time_base)
+                writer.mux(packet)
+            copied.write_rest()
+    base = segments[0].time_base
+    first = min(int(segment.timing[:, PTS].min()) for segment in segments if len(segment.timing))
+    last = max(
+        int((segment.timing[:, PTS] + segment.timing[:, DURATION]).max()) for segment in segments if len(segment.timing)
+    )
+    return MuxResult(frames=frames, duration_seconds=float((last - first) * base), warnings=tuple(warnings))
+
+
+def _add_video(
+    writer: av.container.OutputContainer, segments: Sequence[CodedSegment], source: VideoInput, warnings: list[str]
+) -> av.video.stream.VideoStream:
+    first = next(segment for segment in segments if len(segment.timing))
+    stream = add_video_stream(writer, first.output, list(islice(first.packets(), 2)))
+    stream.time_base = first.time_base
+    rotation = int(first.output.get("rotation") or 0)
+    if rotation and writer.format.name in _NO_ROTATION:
+        warnings.append(f"{writer.format.name} cannot hold the rotation of {rotation} degrees; mp4, mov and mkv can")
+    elif source.display_matrix is not None and rotation == source.description.rotation:
+        # Turns and flips as they are; the shift is in pixels of the source's size, and players ignore it.
+        matrix = list(source.display_matrix)
+        matrix[6] = matrix[7] = 0
+        stream.set_display_matrix(matrix)
+    elif rotation:
+        stream.set_display_rotation(rotation)
+    return stream
+
+
+def _video_packets(segments: Sequence[CodedSegment], stream: av.video.stream.VideoStream) -> Iterator[Any]:
+    """The packets in the file's order, with DTS rebuilt (see `dts`)."""
+    depth = max(reorder_depth(segment.timing[:, PTS].tolist()) for segment in segments)
+    durations = [int(duration) for segment in segments for duration in segment.timing[:1, DURATION]]
+    builder = DtsBuilder(depth=depth, step=durations[0])
+    for segment in segments:
+        rows = segment.timing.tolist()
+        decoding = builder.of([row[PTS] for row in rows])
+        for data, row, dts in zip(segment.packets(), rows, decoding, strict=True):
+            packet = libav_packet(data, pts=row[PTS], dts=dts, duration=row[DURATION], time_base=segment.time_base)
+            packet.is_keyframe = bool(row[FLAGS] & FLAG_KEY)
+            packet.stream = stream
+            yield packet
+
+
+@contextlib.contextmanager
+def _output_errors(format: str) -> Iterator[None]:
+    """The one place where libav's errors about an output become ours."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise OutputError(
+            f"output: writing the {format!r} file failed: {error.strerror or error}; "
+            "check the space on the disk, or choose another container (mkv holds nearly everything)"
+        ) from error
