@@ -21,6 +21,7 @@ from pathlib import Path
 
 RUNTIME_DIR_VARIABLE = "VIREO_RUNTIME_DIR"
 DRAINING_FILE = "draining"
+DEFAULT_LIMIT_SECONDS = 120.0
 
 _BEAT_SECONDS = 0.5
 _DRAINING_CACHE_SECONDS = 0.2
@@ -37,6 +38,7 @@ class Beat:
         open_streams: how many streams it holds.
         busy_since: when the oldest request that still runs began (monotonic seconds), None if idle.
         updated: when this was written (monotonic seconds).
+        limit_seconds: a request that runs longer, or a file that is older, means that the process hangs.
     """
 
     pid: int
@@ -44,10 +46,26 @@ class Beat:
     open_streams: int
     busy_since: float | None
     updated: float
+    limit_seconds: float
 
     def __post_init__(self) -> None:
-        if self.pid <= 0 or self.open_streams < 0:
-            raise ValueError(f"heartbeat: {self!r} is not possible; pid must be positive and open_streams not negative")
+        if self.pid <= 0 or self.open_streams < 0 or not self.limit_seconds > 0:
+            raise ValueError(
+                f"heartbeat: {self!r} is not possible; "
+                f"pid and limit_seconds must be positive and open_streams not negative"
+            )
+
+    def fault(self, now: float) -> str | None:
+        """Say how the process hangs, or nothing if it does not.
+
+        Args:
+            now: monotonic seconds.
+        """
+        if self.busy_since is not None and now - self.busy_since > self.limit_seconds:
+            return f"has worked on one request for more than {self.limit_seconds:g} s"
+        if now - self.updated > self.limit_seconds:
+            return f"has given no sign of life for more than {self.limit_seconds:g} s"
+        return None
 
 
 class Heartbeat:
@@ -59,13 +77,15 @@ class Heartbeat:
 
     Args:
         model: name of the Triton model.
+        limit_seconds: how long one request may run before the server takes the process for hung, and replaces it.
         folder: the runtime folder; taken from VIREO_RUNTIME_DIR if None. Without either, nothing is ever written.
     """
 
-    def __init__(self, model: str, *, folder: Path | None = None) -> None:
+    def __init__(self, model: str, *, limit_seconds: float = DEFAULT_LIMIT_SECONDS, folder: Path | None = None) -> None:
         if folder is None and os.environ.get(RUNTIME_DIR_VARIABLE):
             folder = Path(os.environ[RUNTIME_DIR_VARIABLE])
         self._model = model
+        self._limit_seconds = limit_seconds
         self._folder = folder
         self._lock = threading.Lock()
         self._open_streams = 0
@@ -141,6 +161,7 @@ class Heartbeat:
                 open_streams=self._open_streams,
                 busy_since=min(self._running.values(), default=None),
                 updated=time.monotonic(),
+                limit_seconds=self._limit_seconds,
             )
             new = self._path.with_suffix(".new")
             # A full disk, or a folder that the stopping server took away before this process ended, is no reason to

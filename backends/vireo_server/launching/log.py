@@ -19,6 +19,7 @@ _LEVELS: dict[str, Level] = {"I": "info", "W": "warning", "E": "error", "F": "er
 _HEADER = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+\s+\d+ ([\w./+-]+):\d+\]\s*(.*)")
 _PROTOBUF = re.compile(r"\[libprotobuf (?:ERROR|WARNING|FATAL) \S*?([\w.]+):\d+\] (.*)")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "", '"': '"', "\\": "\\"}
+_INSTANCE = re.compile(r"TRITONBACKEND_ModelInstanceInitialize: (?P<model>.+)_\d+_\d+ \(")
 _KEPT_LINES = 5000
 _LOADED = re.compile(r"successfully (?P<un>un)?loaded '(?P<model>[^']+)'")
 
@@ -103,6 +104,7 @@ class ServerLog:
         self._entries: deque[Entry] = deque(maxlen=_KEPT_LINES)
         self._grown = threading.Condition()
         self._live: set[str] = set()
+        self._with_process: set[str] = set()
 
     def add(self, line: str) -> None:
         """Take one line of the server's, without its end."""
@@ -132,6 +134,11 @@ class ServerLog:
         """Give the models that are loaded."""
         with self._grown:
             return set(self._live)
+
+    def models_with_process(self) -> set[str]:
+        """Give the models that had a Python process of their own at some time."""
+        with self._grown:
+            return set(self._with_process)
 
     def wait(self, seconds: float) -> None:
         """Wait until a line comes, at most so long."""
@@ -165,8 +172,8 @@ class ServerLog:
     def _keep(self, entry: Entry) -> None:
         with self._grown:
             self._entries.append(entry)
-            if (match := _LOADED.match(entry.message)) and match["un"]:
-                self._live.discard(match["model"])
-            elif match:
-                self._live.add(match["model"])
+            if match := _LOADED.match(entry.message):
+                (self._live.discard if match["un"] else self._live.add)(match["model"])
+            elif match := _INSTANCE.match(entry.message):
+                self._with_process.add(match["model"])
             self._grown.notify_all()

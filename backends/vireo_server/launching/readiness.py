@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import http.client
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -107,9 +108,15 @@ class Starting:
     def _load_error(self) -> LaunchError:
         failures = sorted(load_failures(self.log.entries()).items())
         reasons = "\n".join(f"  {model}: {reason}".replace("\n", "\n    ") for model, reason in failures)
+        remedy = "mend the model or its configuration, or serve others with --service"
+        if "No module named" in reasons:
+            # Stages run isolated, so that what works in a shell may be missing in them.
+            remedy = (
+                f"stages see the packages of {sys.prefix!r} alone, neither PYTHONPATH nor those of 'pip install --user'; "
+                f"install what is missing there"
+            )
         return ModelLoadError(
-            f"serve: {len(failures)} model{'s' * (len(failures) > 1)} could not be loaded:\n{reasons}\n"
-            f"mend the model or its configuration, or serve others with --service"
+            f"serve: {len(failures)} model{'s' * (len(failures) > 1)} could not be loaded:\n{reasons}\n{remedy}"
         )
 
     def _timeout(self, seconds: float) -> LaunchError:

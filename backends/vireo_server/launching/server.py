@@ -16,6 +16,7 @@ from pathlib import Path
 from vireo_server.heartbeat import read_beats
 from vireo_server.launching.backends import assemble_backends
 from vireo_server.launching.command import server_command
+from vireo_server.launching.control import ModelControl
 from vireo_server.launching.environment import server_environment
 from vireo_server.launching.errors import LaunchError, ModelLoadError, PortError
 from vireo_server.launching.log import ServerLog
@@ -25,6 +26,7 @@ from vireo_server.launching.readiness import Starting
 from vireo_server.launching.repository import FILE_MODEL, read_repository
 from vireo_server.launching.runtime_folder import SHARED_MEMORY, cache_folder, clean_leftovers, make_runtime_folder
 from vireo_server.launching.triton import find_triton
+from vireo_server.launching.watchdog import Watchdog
 from vireo_server.locations import find_locations
 
 DECODE_MODEL = "decode"
@@ -80,6 +82,7 @@ class RunningServer:
         self.endpoints = choose_ports(settings.endpoints)
         self.key = secrets.token_urlsafe(32)
         self._log = log
+        self._watchdog: Watchdog | None = None
         self._folder = make_runtime_folder()
         self.runtime = self._folder.path
         try:
@@ -115,6 +118,8 @@ class RunningServer:
         except BaseException:
             self.kill()
             raise
+        control = ModelControl(self.endpoints, key=self.key, load_seconds=settings.start_seconds)
+        self._watchdog = Watchdog(self.pid, runtime=self.runtime, control=control, log=log, is_running=self.is_running)
 
     @property
     def http_url(self) -> str:
@@ -149,6 +154,10 @@ class RunningServer:
         """Give the error that says why the server's process ended by itself."""
         return self._starting.death()
 
+    def given_up(self) -> dict[str, str]:
+        """Give the models that kept dying and are not loaded any more, each with the reason."""
+        return {} if self._watchdog is None else self._watchdog.given_up()
+
     def open_streams(self) -> int:
         """Give how many streams the decode stage holds now."""
         beats = read_beats(self.runtime)
@@ -178,6 +187,8 @@ class RunningServer:
             drain_seconds: how long to wait for open streams first.
             interrupted: all waiting ends when it says so.
         """
+        if self._watchdog is not None:
+            self._watchdog.stop()
         if self.is_running():
             self.drain(drain_seconds, interrupted=interrupted)
             self._process.terminate()
@@ -190,6 +201,8 @@ class RunningServer:
 
     def kill(self) -> None:
         """End the server at once and remove everything it made; may be called twice."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
         self._process.kill()
         self._folder.close()
 

@@ -128,15 +128,38 @@ def test_frozen_process_shows(tmp_path):
         process.wait()
 
 
+def beat(**changes):
+    values = {
+        "pid": 1,
+        "model": "decode",
+        "open_streams": 0,
+        "busy_since": None,
+        "updated": 100.0,
+        "limit_seconds": 5.0,
+    }
+    return {**values, **changes}
+
+
 def test_several_processes_of_one_model_are_apart(tmp_path):
     for pid in (11, 12):
-        beat = {"pid": pid, "model": "decode", "open_streams": pid, "busy_since": None, "updated": 1.0}
-        (tmp_path / f"decode-{pid}.json").write_text(json.dumps(beat))
+        (tmp_path / f"decode-{pid}.json").write_text(json.dumps(beat(pid=pid, open_streams=pid)))
     assert [beat.open_streams for beat in read_beats(tmp_path)] == [11, 12]
 
 
-@pytest.mark.parametrize("change", [{"pid": 0}, {"open_streams": -1}])
+@pytest.mark.parametrize("change", [{"pid": 0}, {"open_streams": -1}, {"limit_seconds": 0}])
 def test_beat_checks_itself(change):
-    values = {"pid": 1, "model": "decode", "open_streams": 0, "busy_since": None, "updated": 1.0}
     with pytest.raises(ValueError, match="is not possible"):
-        Beat(**{**values, **change})
+        Beat(**beat(**change))
+
+
+def test_fault_is_a_request_or_a_silence_over_the_limit():
+    assert Beat(**beat()).fault(105.0) is None
+    assert Beat(**beat()).fault(105.1) == "has given no sign of life for more than 5 s"
+    assert Beat(**beat(busy_since=99.0)).fault(103.0) is None
+    assert Beat(**beat(busy_since=99.0)).fault(104.1) == "has worked on one request for more than 5 s"
+
+
+def test_limit_is_the_stages_own(tmp_path):
+    heartbeat = Heartbeat("file", limit_seconds=600.0, folder=tmp_path)
+    assert read_beats(tmp_path)[0].limit_seconds == 600.0
+    heartbeat.close()

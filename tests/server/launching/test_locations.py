@@ -22,5 +22,5 @@ def test_installed_wheel(tmp_path):
 
 
 def test_neither(tmp_path):
-    with pytest.raises(FileNotFoundError, match="the model repository folder .* does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"the model repository folder .* does not exist"):
         find_locations(tmp_path / "backends" / "vireo_server")

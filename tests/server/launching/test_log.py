@@ -94,8 +94,8 @@ def test_reason_of_a_failed_load_is_its_exception_without_tritons_wrapping():
             '\\nput them there\\n\\nAt:\\n  /doors/toy/model.py(4): initialize\\n"'
         ),
         parse(
-            f"E{TIME} model_repository_manager.cc:703] \"Invalid argument: ensemble 'svc' depends on 'bad' which has no "
-            'loaded version."'
+            f"E{TIME} model_repository_manager.cc:703] \"Invalid argument: ensemble 'svc' depends on 'bad' which has "
+            'no loaded version."'
         ),
     ]
     reason = "ValueError: weights missing;\nput them there\nAt:\n  /doors/toy/model.py(4): initialize"

@@ -3,6 +3,7 @@
 
 import os
 import socket
+import sys
 import tempfile
 from pathlib import Path
 
@@ -61,6 +62,15 @@ class TestModels:
     def test_step_of_an_ensemble_is_named_and_not_the_ensemble(self, make_repository):
         with pytest.raises(ModelLoadError, match=r"1 model could not be loaded:\n  network: FileNotFoundError"):
             start(make_repository({"network": "failing"}, ensembles={"service": "network"}))
+
+    def test_missing_package_is_told_with_where_stages_look(self, make_repository):
+        repository = make_repository({"network": "echo"})
+        (repository / "network" / "1" / "model.py").unlink()
+        (repository / "network" / "1" / "model.py").write_text("import no_such_package\n")
+        with pytest.raises(ModelLoadError) as caught:
+            start(repository)
+        assert "network: ModuleNotFoundError: No module named 'no_such_package'" in str(caught.value)
+        assert f"stages see the packages of {sys.prefix!r} alone" in str(caught.value)
 
     def test_process_that_dies_while_loading_is_told_with_its_last_words(self, make_repository):
         with pytest.raises(ModelLoadError) as caught:

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""Triton's model-control API, which only the holder of the key may use."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from dataclasses import dataclass, field
+
+from vireo_server.launching.command import CONTROL_HEADER
+from vireo_server.launching.errors import ModelLoadError
+from vireo_server.launching.ports import Endpoints
+
+
+@dataclass(frozen=True)
+class ModelControl:
+    """Loads and unloads models of one server.
+
+    Attributes:
+        endpoints: where it listens.
+        key: opens the API.
+        load_seconds: how long loading may take.
+    """
+
+    endpoints: Endpoints
+    key: str = field(repr=False)
+    load_seconds: float = 300.0
+
+    def unload(self, model: str) -> None:
+        """Unload a model; ensembles that use it are not available until it is loaded again.
+
+        Raises:
+            ModelLoadError: Triton refused, and why.
+            OSError: the server does not answer.
+        """
+        self._post(model, "unload")
+
+    def load(self, model: str) -> None:
+        """Load a model and wait until it is ready; ensembles that use it become available.
+
+        Raises:
+            ModelLoadError: it could not be loaded, and why.
+            OSError: the server does not answer.
+        """
+        self._post(model, "load")
+
+    def _post(self, model: str, verb: str) -> None:
+        address = self.endpoints.reachable_address.strip("[]")
+        connection = http.client.HTTPConnection(address, self.endpoints.http, timeout=self.load_seconds)
+        try:
+            headers = {CONTROL_HEADER: self.key, "Content-Type": "application/json"}
+            connection.request("POST", f"/v2/repository/models/{model}/{verb}", body="{}", headers=headers)
+            response = connection.getresponse()
+            answer = response.read().decode(errors="replace")
+        except http.client.HTTPException as error:
+            raise ConnectionError(f"the server broke off while it was to {verb} {model!r}: {error!r}") from error
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise ModelLoadError(f"serve: Triton did not {verb} the model {model!r}: {_reason(answer)}")
+
+
+def _reason(answer: str) -> str:
+    try:
+        return str(json.loads(answer)["error"]).strip()
+    except (ValueError, KeyError, TypeError):
+        return answer.strip()

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""The processes of the stages: Triton's Python stubs, as the kernel sees them."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from vireo_server.launching.triton import STUB
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The process of one instance of a model.
+
+    Attributes:
+        pid: its process id.
+        model: the Triton model's name.
+        region: the name of its shared memory region in /dev/shm.
+    """
+
+    pid: int
+    model: str
+    region: str
+
+    def is_dead(self) -> bool:
+        """Say whether it ended. Triton does not reap its stubs, so a dead one stays as a zombie."""
+        return _state(self.pid) in ("Z", "X", None)
+
+    def ending(self) -> str:
+        """Say how it ended, in words."""
+        fields = _fields(self.pid)
+        # proc(5): field 52 is exit_code in the form of waitpid(2); zero as well where the kernel does not tell.
+        status = int(fields[49]) if fields is not None and len(fields) > 49 else 0
+        if number := status & 0x7F:
+            try:
+                return f"signal {number}, {signal.Signals(number).name}"
+            except ValueError:
+                return f"signal {number}"
+        return f"exit code {status >> 8}"
+
+
+def running_stages(server_pid: int) -> list[Stage]:
+    """Give the stages of a server that run now.
+
+    Args:
+        server_pid: process id of `tritonserver`.
+    """
+    stages = []
+    for pid in _children(server_pid):
+        try:
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        # triton_python_backend_stub <repository>/<model>/<version>/model.py <region> ...; a zombie has no arguments.
+        if len(arguments) > 2 and Path(arguments[0]).name == STUB:
+            stages.append(Stage(pid=pid, model=Path(arguments[1]).parent.parent.name, region=arguments[2]))
+    return stages
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        # A thread of the server ends between the listing and the reading.
+        try:
+            found += [int(child) for child in path.read_text(encoding="ascii").split()]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def _fields(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat from the third on; the second may hold blanks and brackets."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def _state(pid: int) -> str | None:
+    fields = _fields(pid)
+    return None if fields is None else fields[0]

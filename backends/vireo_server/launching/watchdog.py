@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: MIT
+"""The watchdog: a stage that died or hangs is replaced, and one that keeps dying is given up.
+
+Triton leaves a dead stub dead, goes on saying that its model is ready, and fails every request to it. Unloading the
+model and loading it again is what brings it back.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from vireo_server.heartbeat import Beat, read_beats
+from vireo_server.launching.control import ModelControl
+from vireo_server.launching.errors import ModelLoadError
+from vireo_server.launching.log import ServerLog
+from vireo_server.launching.runtime_folder import SHARED_MEMORY
+from vireo_server.launching.stages import Stage, running_stages
+
+_LOOK_SECONDS = 0.5
+# Note [When a model is given up]
+# One that dies soon after it was ready, five times in a row, would do so for ever: the fault is in it or in what is
+# sent to it again and again. One that lives longer in between is replaced each time, for its other streams' sake.
+_SOON_SECONDS = 5.0
+_GIVE_UP_AFTER = 5
+_PAUSE_SECONDS = (0.0, 0.5, 1.0, 2.0)
+
+
+@dataclass
+class _Record:
+    """What is known of one model: when it was last ready (monotonic seconds), and its early deaths in a row."""
+
+    ready: float
+    early_deaths: int = 0
+
+
+class Watchdog:
+    """Looks after the stages of one server, from a thread of its own.
+
+    Args:
+        server_pid: process id of `tritonserver`.
+        runtime: its runtime folder, with the stages' heartbeats.
+        control: loads and unloads its models.
+        log: takes what happens.
+        is_running: says whether the server runs; a dead server's stages are not looked after.
+    """
+
+    def __init__(
+        self,
+        server_pid: int,
+        *,
+        runtime: Path,
+        control: ModelControl,
+        log: ServerLog,
+        is_running: Callable[[], bool],
+    ) -> None:
+        self._server_pid = server_pid
+        self._is_running = is_running
+        self._runtime = runtime
+        self._control = control
+        self._log = log
+        self._stopped = threading.Event()
+        self._stages: dict[int, Stage] = {}
+        self._records: dict[str, _Record] = {}
+        self._given_up: dict[str, str] = {}
+        self._killed: set[int] = set()
+        self._started = time.monotonic()
+        self._look_for_new()
+        self._thread = threading.Thread(target=self._watch, name="vireo-watchdog", daemon=True)
+        self._thread.start()
+
+    def given_up(self) -> dict[str, str]:
+        """Give the models that are not loaded any more, each with the reason."""
+        return dict(self._given_up)
+
+    def stop(self) -> None:
+        """Replace nothing from now on. A load that runs ends with the server."""
+        self._stopped.set()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(_LOOK_SECONDS):
+            beats = {beat.pid: beat for beat in read_beats(self._runtime)}
+            self._kill_stuck(beats)
+            for model, dead in self._deaths().items():
+                if self._stopped.is_set() or not self._is_running():
+                    return
+                self._replace(model, dead, beats)
+
+    def _look_for_new(self) -> None:
+        for stage in running_stages(self._server_pid):
+            self._stages.setdefault(stage.pid, stage)
+
+    def _deaths(self) -> dict[str, list[Stage]]:
+        """Give the models that lost processes, each with those that were known."""
+        self._look_for_new()
+        dead: dict[str, list[Stage]] = {}
+        living = set()
+        for stage in self._stages.values():
+            if stage.is_dead():
+                dead.setdefault(stage.model, []).append(stage)
+            else:
+                living.add(stage.model)
+        # A process may die before it is seen here, and a dead one does not tell its model.
+        for model in self._log.models_with_process() - living - self._given_up.keys():
+            dead.setdefault(model, [])
+        return dead
+
+    def _kill_stuck(self, beats: dict[int, Beat]) -> None:
+        now = time.monotonic()
+        for pid, stage in self._stages.items():
+            if pid not in beats or pid in self._killed or not (fault := beats[pid].fault(now)) or stage.is_dead():
+                continue
+            self._killed.add(pid)
+            self._log.note(f"error: {stage.model} (process {pid}) {fault}; killing it")
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _replace(self, model: str, dead: Sequence[Stage], beats: dict[int, Beat]) -> None:
+        record = self._records.setdefault(model, _Record(ready=self._started))
+        record.early_deaths = record.early_deaths + 1 if time.monotonic() - record.ready < _SOON_SECONDS else 1
+        if not dead:
+            self._log.note(f"error: {model} died as soon as it was loaded")
+        for stage in dead:
+            lost = f", and with it {_streams(beats[stage.pid])}" if stage.pid in beats else ""
+            self._log.note(f"error: {model} (process {stage.pid}) died ({stage.ending()}){lost}")
+        began = time.monotonic()
+        while not self._stopped.is_set():
+            if record.early_deaths >= _GIVE_UP_AFTER:
+                self._give_up(model, dead)
+                return
+            if self._stopped.wait(_PAUSE_SECONDS[record.early_deaths - 1]):
+                return
+            try:
+                self._unload(model, dead)
+                self._control.load(model)
+                self._look_for_new()
+            except ModelLoadError as error:
+                self._note(f"error: {error}")
+                record.early_deaths += 1
+            except OSError as error:
+                # The server itself is dying or stopping, which others look after.
+                self._note(f"error: {model} could not be loaded again: {error}")
+                return
+            else:
+                record.ready = time.monotonic()
+                self._note(f"{model} is back after {record.ready - began:.1f} s")
+                return
+
+    def _unload(self, model: str, dead: Sequence[Stage]) -> None:
+        # The other instances of the model go too.
+        self._control.unload(model)
+        for stage in dead:
+            (SHARED_MEMORY / stage.region).unlink(missing_ok=True)
+            (self._runtime / f"{model}-{stage.pid}.json").unlink(missing_ok=True)
+            self._stages.pop(stage.pid, None)
+        for stage in [stage for stage in self._stages.values() if stage.model == model]:
+            self._stages.pop(stage.pid)
+
+    def _give_up(self, model: str, dead: Sequence[Stage]) -> None:
+        reason = f"{_GIVE_UP_AFTER} times in a row it died within {_SOON_SECONDS:g} s or could not be loaded"
+        with suppress(ModelLoadError, OSError):
+            self._unload(model, dead)
+        self._given_up[model] = reason
+        self._note(
+            f"error: {model} is given up: {reason}; services that use it are down; mend it, or what is sent to it, and "
+            f"start the server again"
+        )
+
+    def _note(self, text: str) -> None:
+        # While the server stops, models that do not load are no news.
+        if not self._stopped.is_set():
+            self._log.note(text)
+
+
+def _streams(beat: Beat) -> str:
+    return f"{beat.open_streams} open stream{'s' * (beat.open_streams != 1)}"
