@@ -28,6 +28,8 @@ class Photograph:
     credit: str
 
 
+_MIDDLEBURY = "none named; Middlebury 2014 stereo benchmark, cite Scharstein and others, GCPR 2014"
+
 # Note [Which photograph is used for what]
 # Held out are four natural colour photographs of different kinds: a portrait with fabric and printed text, a still
 # life, fur, and architecture. They were chosen before anything was trained. `stereo_motorcycle` is a pair of nearly the
@@ -44,14 +46,14 @@ PHOTOGRAPHS: tuple[Photograph, ...] = (
         "stereo_motorcycle_left",
         "scikit-image",
         "training",
-        "Middlebury 2014 stereo benchmark",
+        _MIDDLEBURY,
         "Nera Nesic and others",
     ),
     Photograph(
         "stereo_motorcycle_right",
         "scikit-image",
         "training",
-        "Middlebury 2014 stereo benchmark",
+        _MIDDLEBURY,
         "Nera Nesic and others",
     ),
     Photograph("flower", "scikit-learn", "training", "CC BY 2.0", "vultilion, flickr.com/photos/vultilion/6056698931"),
@@ -63,7 +65,7 @@ PHOTOGRAPHS: tuple[Photograph, ...] = (
     Photograph("grass", "scikit-image", "training", "CC0", "linolafett"),
     Photograph("gravel", "scikit-image", "training", "CC0", "CC0 Textures"),
     Photograph("coins", "scikit-image", "training", "no known restrictions", "Brooklyn Museum"),
-    Photograph("page", "scikit-image", "training", "no known restrictions", "scikit-image"),
+    Photograph("page", "scikit-image", "training", "none named", "scikit-image"),
     Photograph("text", "scikit-image", "training", "public domain", "Wikipedia"),
 )
 

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from vireo_training.evaluation import EVALUATED_CRFS, Upscale, evaluation_clip, onnx_network, psnr_y, score
 from vireo_training.graph import super_resolution_graph
+from vireo_training.model_card import fill_in
 from vireo_training.photographs import load, photographs_for
 from vireo_training.pool import Pair, pairs
 
@@ -291,6 +292,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model.write_bytes(super_resolution_graph(network.collapsed()))
     evaluation = {"settings": asdict(settings), "run": asdict(run), "psnr_y": report(network, model)}
     (options["output"] / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
+    if (options["output"] / "README.md").exists():
+        fill_in(options["output"])
     print(f"wrote {model}, {model.stat().st_size} bytes")
 
 
