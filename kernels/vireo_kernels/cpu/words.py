@@ -106,3 +106,39 @@ def _fetch_row(source, table, out):
                 out[i] = table[source[i]]
 
     return words
+
+
+def wide(value, like):
+    """`value` in the arithmetic that sums of samples like those of `like` need: int32 for uint8, int64 for uint16."""
+    return I32(value) if like.dtype == np.uint8 else np.int64(value)
+
+
+@overload(wide)
+def _wide(value, like):
+    if like.dtype == types.uint8:
+        return lambda value, like: I32(value)
+    return lambda value, like: np.int64(value)
+
+
+def sums_like(count, like):
+    """An array for `count` sums of samples like those of `like`."""
+    return np.empty(count, I32 if like.dtype == np.uint8 else np.int64)
+
+
+@overload(sums_like)
+def _sums_like(count, like):
+    if like.dtype == types.uint8:
+        return lambda count, like: np.empty(count, np.int32)
+    return lambda count, like: np.empty(count, np.int64)
+
+
+def kept_like(count, like):
+    """An array for what is kept between the passes over samples like those of `like`: int16 for uint8, else int32."""
+    return np.empty(count, np.int16 if like.dtype == np.uint8 else I32)
+
+
+@overload(kept_like)
+def _kept_like(count, like):
+    if like.dtype == types.uint8:
+        return lambda count, like: np.empty(count, np.int16)
+    return lambda count, like: np.empty(count, np.int32)
