@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 from vireo_training import sample_clip as maker
-from vireo_training.degradation import halve, rgb_from_frame, yuv420_from_rgb
+from vireo_training.degradation import frame_from_rgb, halve, rgb_from_frame
 from vireo_training.evaluation import psnr_y
 
 LOOKED_AT = (0, 62, 125, 190, 249)
@@ -94,4 +94,4 @@ def test_the_original_is_lossless(tmp_path: Path) -> None:
         frames = list(container.decode(video=0))
     assert len(frames) == len(wanted)
     for frame, original in zip(frames[::4], list(maker.frames(wanted[::4])), strict=True):
-        assert np.array_equal(frame.to_ndarray(), yuv420_from_rgb(original))
+        assert np.array_equal(frame.to_ndarray(format="nv12"), frame_from_rgb(original, pts=0).to_ndarray())

@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: MIT
 """What happens to a picture before a super-resolution network sees it: halved, then compressed with H.264 and decoded.
 
-Colour goes through BT.709 limited 4:2:0 with left-sited chroma both ways, as in the served chain, so the network
-learns the chroma it will really get.
+Colour goes through BT.709 limited 4:2:0 with left-sited chroma both ways, by the same functions as in the served chain,
+so the network learns the very pixels it will get.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 from PIL import Image
+from vireo_kernels import ColorSpec, frames_to_rgb, planes_to_frames, rgb_to_frames
 
 __all__ = [
     "Compression",
@@ -25,7 +26,6 @@ __all__ = [
     "halve",
     "rgb_from_frame",
     "x264_repeatable",
-    "yuv420_from_rgb",
 ]
 
 Shrink = Literal["bicubic", "bilinear", "area"]
@@ -36,14 +36,7 @@ _FILTERS: dict[Shrink, Image.Resampling] = {
     "area": Image.Resampling.BOX,
 }
 
-# swscale's exact path: both flags are needed, either alone keeps nearest chroma and truncation.
-_EXACT = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-
-# BT.709 limited range, 8 bit: rows Y, Cb, Cr from RGB 0..255 (ITU-R BT.709-6, 3.2 to 3.5).
-_BT709 = np.array(
-    [[0.182586, 0.614231, 0.062007], [-0.100644, -0.338572, 0.439216], [0.439216, -0.398942, -0.040274]], np.float32
-)
-_BT709_OFFSET = np.array([16.0, 128.0, 128.0], np.float32)
+_BT709 = ColorSpec(matrix="bt709", color_range="limited", chroma_location="left")
 
 
 @dataclass(frozen=True)
@@ -83,21 +76,6 @@ def crop_path(
     return np.stack(windows)
 
 
-def yuv420_from_rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Convert (H, W, 3) uint8 RGB to planar 4:2:0 BT.709 limited, as (H * 3 / 2, W) uint8 (Y, then Cb, then Cr).
-
-    Chroma is left-sited: [1 2 1] / 4 around even columns, the mean of two rows; edges are repeated.
-    """
-    height, width = picture.shape[:2]
-    yuv = picture.astype(np.float32) @ _BT709.T + _BT709_OFFSET
-    chroma = (yuv[0::2, :, 1:] + yuv[1::2, :, 1:]) / 2
-    padded = np.pad(chroma, ((0, 0), (1, 1), (0, 0)), mode="edge")
-    chroma = (padded[:, 0:-2:2] + 2 * padded[:, 1:-1:2] + padded[:, 2::2]) / 4
-    planes = [yuv[:, :, 0].reshape(-1), chroma[:, :, 0].reshape(-1), chroma[:, :, 1].reshape(-1)]
-    joined: NDArray[np.uint8] = np.clip(np.concatenate(planes) + 0.5, 0, 255).astype(np.uint8)
-    return joined.reshape(height * 3 // 2, width)
-
-
 def compress(clip: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], compression: Compression) -> NDArray[np.uint8]:
     """Encode (T, H, W, 3) uint8 RGB with x264 (B-frames and all, as the preset says), and give the decoded frames.
 
@@ -105,7 +83,7 @@ def compress(clip: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], compression:
     """
     height, width = clip[0].shape[:2]
     encoder = av.CodecContext.create("libx264", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "nv12"
     encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
     encoder.colorspace, encoder.color_range = Colorspace.ITU709, ColorRange.MPEG
     encoder.color_primaries, encoder.color_trc = 1, 1
@@ -114,9 +92,7 @@ def compress(clip: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], compression:
     encoder.options = {"crf": str(compression.crf), "preset": compression.preset, **x264_repeatable()}
     packets = []
     for index, picture in enumerate(clip):
-        frame = av.VideoFrame.from_ndarray(yuv420_from_rgb(picture), format="yuv420p")
-        frame.colorspace, frame.color_range, frame.pts = Colorspace.ITU709, ColorRange.MPEG, index
-        packets += encoder.encode(frame)
+        packets += encoder.encode(frame_from_rgb(picture, pts=index))
     packets += encoder.encode(None)
 
     decoder = av.CodecContext.create("h264", "r")
@@ -126,6 +102,27 @@ def compress(clip: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], compression:
     if len(frames) != len(clip):
         raise RuntimeError(f"compress: {len(clip)} frames went into x264 and {len(frames)} came back")
     return np.stack([rgb_from_frame(frame) for frame in frames])
+
+
+def frame_from_rgb(picture: NDArray[np.uint8], *, pts: int) -> av.VideoFrame:
+    """Make an NV12 frame, tagged BT.709 limited, of an (H, W, 3) uint8 RGB picture with even H and W."""
+    rows = rgb_to_frames(np.ascontiguousarray(picture[None]), pixel_format="nv12", color=_BT709, layout="interleaved")
+    frame = av.VideoFrame.from_ndarray(rows[0], format="nv12")
+    frame.colorspace, frame.color_range, frame.pts = Colorspace.ITU709, ColorRange.MPEG, pts
+    return frame
+
+
+def rgb_from_frame(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """Convert a decoded yuv420p frame of BT.709 limited with left-sited chroma to (H, W, 3) uint8 RGB."""
+    width, height = frame.width, frame.height
+    y, u, v = np.split(frame.to_ndarray().reshape(-1), [width * height, width * height * 5 // 4])
+    rows = np.empty((1, height * 3 // 2, width), np.uint8)
+    chroma = (height // 2, width // 2)
+    planes_to_frames(y.reshape(height, width), u.reshape(chroma), v.reshape(chroma), out=rows[0])
+    picture: NDArray[np.uint8] = frames_to_rgb(
+        rows, width=width, height=height, pixel_format="nv12", color=_BT709, layout="interleaved"
+    )[0]
+    return picture
 
 
 # Note [Why x264 is kept from AVX-512]
@@ -138,8 +135,3 @@ def x264_repeatable(*parameters: str) -> dict[str, str]:
     processor = Path("/proc/cpuinfo")
     wide = processor.exists() and "avx512" in processor.read_text()
     return {"x264-params": ":".join((*parameters, "asm=avx2") if wide else parameters)}
-
-
-def rgb_from_frame(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """Convert a decoded frame to (H, W, 3) uint8 RGB by its tags and chroma siting, within 1 of exact arithmetic."""
-    return cast(NDArray[np.uint8], frame.reformat(format="rgb24", interpolation=_EXACT).to_ndarray())

@@ -19,7 +19,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 from PIL import Image
 
-from vireo_training.degradation import halve, x264_repeatable, yuv420_from_rgb
+from vireo_training.degradation import frame_from_rgb, halve, x264_repeatable
 from vireo_training.photographs import load, photographs_for
 
 __all__ = [
@@ -146,7 +146,7 @@ def write_original(path: Path, *, indices: Iterable[int] = range(FRAMES)) -> Non
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = _video_stream(container, SIZE, {"qp": "0", "preset": "superfast", **x264_repeatable()})
         for index, picture in enumerate(frames(indices)):
-            container.mux(stream.encode(_frame(picture, index)))
+            container.mux(stream.encode(frame_from_rgb(picture, pts=index)))
         container.mux(stream.encode(None))
 
 
@@ -159,7 +159,7 @@ def write_clip(path: Path) -> None:
         audio = container.add_stream("aac", rate=_SAMPLE_RATE, layout="stereo")
         audio.bit_rate = 80_000
         for index, picture in enumerate(frames()):
-            container.mux(stream.encode(_frame(halve(picture), index)))
+            container.mux(stream.encode(frame_from_rgb(halve(picture), pts=index)))
         container.mux(stream.encode(None))
         samples, block = sound(), 1024
         for start in range(0, samples.shape[1], block):
@@ -187,20 +187,13 @@ def _video_stream(
     container: av.container.OutputContainer, size: tuple[int, int], options: dict[str, str]
 ) -> av.VideoStream:
     stream = container.add_stream("libx264", rate=RATE, options=options)
-    stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+    stream.width, stream.height, stream.pix_fmt = *size, "nv12"
     context = stream.codec_context
     # x264 writes other bytes with another number of threads.
     context.thread_count = 2
     context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
     context.color_primaries, context.color_trc = 1, 1
     return stream
-
-
-def _frame(picture: NDArray[np.uint8], index: int) -> av.VideoFrame:
-    frame = av.VideoFrame.from_ndarray(yuv420_from_rgb(picture), format="yuv420p")
-    frame.colorspace, frame.color_range = Colorspace.ITU709, ColorRange.MPEG
-    frame.pts, frame.time_base = index, Fraction(1, RATE)
-    return frame
 
 
 def main() -> None:
