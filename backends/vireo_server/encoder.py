@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from typing import Any
 
@@ -16,6 +17,9 @@ from vireo_server.formats import UNKNOWN, Format
 from vireo_server.tags import FFMPEG_MATRIX, FFMPEG_PRIMARIES, FFMPEG_TRANSFER
 
 _Frames = npt.NDArray[np.uint8]
+
+# SVT-AV1 reports its settings on standard error for every stream; errors only.
+os.environ.setdefault("SVT_LOG", "1")
 
 
 class Encoder:

@@ -58,7 +58,12 @@ class EncoderOptions:
 
 
 def _x264(options: EncoderOptions, color: Color) -> dict[str, str]:
-    params = [f"threads={options.threads}", "open-gop=0", f"chromaloc={_CHROMA_LOCATION[color.chroma_location]}"]
+    # Note [Same bytes from x264]
+    # With its SIMD code x264's macroblock tree depends on memory that nobody wrote: one run in eight of the same
+    # pictures gave other bytes. `cpu-independent` takes the exact code there; the result is also the same on every
+    # CPU.
+    params = [f"threads={options.threads}", "open-gop=0", "cpu-independent=1"]
+    params.append(f"chromaloc={_CHROMA_LOCATION[color.chroma_location]}")
     chosen = {"x264-params": ":".join(params + _vbv(options))}
     return chosen | ({"tune": "zerolatency"} if options.latency == "low" else {})
 
@@ -101,8 +106,8 @@ def _ffv1(options: EncoderOptions, color: Color) -> dict[str, str]:
 class EncoderKind:
     """One of libav's encoders and how our options are said to it.
 
-    `pixel_formats` maps each layout of FRAMES to what libav's encoder takes; `even_sizes`: its 4:2:0 pictures have even
-    sizes only.
+    `pixel_formats` maps each layout of FRAMES to what libav's encoder takes; `even_sizes`: its 4:2:0 pictures have
+    even sizes only.
     """
 
     name: str
@@ -144,7 +149,7 @@ ENCODERS: dict[str, EncoderKind] = {
         pixel_formats=_PLANAR,
     ),
     "av1": EncoderKind(
-        name="libsvtav1", private=_svt_av1, presets=tuple(map(str, range(14))), preset="10", crf=30, crf_max=63,
+        name="libsvtav1", private=_svt_av1, presets=tuple(map(str, range(14))), preset="8", crf=30, crf_max=63,
         pixel_formats=_PLANAR,
     ),
     # The libvpx that PyAV carries codes 8 bit only.

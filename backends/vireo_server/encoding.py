@@ -60,7 +60,6 @@ class EncodeStage(Stage):
         format = self._format
         frames, output, timing = request.array("FRAMES"), request.array("OUTPUT"), request.array("TIMING")
         done: list[tuple[bytes, list[int]]] = []
-        count = 0
         for index, row in enumerate(timing):
             if row[KIND] not in (SOURCE, GENERATED) or row[ROW] == NO_PICTURE:
                 continue
@@ -69,13 +68,12 @@ class EncodeStage(Stage):
             encoder = self._ready(format, width=int(shape[1]), height=int(shape[0]))
             picture = frames[index] if untouched else self._convert(output[int(row[ROW])], format)
             done += encoder.encode(picture, pts=int(row[PTS]), duration=int(row[DURATION]))
-            count += 1
         if request.end and self._encoder is not None:
             done += self._encoder.finish()
         report = {
             "pending": format.report.get("pending", 0),
             "frames_in": format.report.get("frames_in", 0),
-            "frames_out": count,
+            "frames_out": len(done),
             "notes": [*format.report.get("notes", []), *self._notes],
             "output": self._describe(),
         }

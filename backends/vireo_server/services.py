@@ -26,7 +26,7 @@ def read_description(repository: Path, service: str) -> ServiceDescription:
     descriptions = {path.parent.name: found for path in repository.glob("*/config.pbtxt") if (found := _find(path))}
     if service not in descriptions:
         raise BadInput(
-            f"there is no service {service!r}; there are {', '.join(sorted(descriptions)) or 'none'}; ask for one of these",
+            f"there is no service {service!r}; there are {', '.join(sorted(descriptions)) or 'none'}; ask for one",
             stage="file",
         )
     return ServiceDescription.from_json(service, descriptions[service])

@@ -87,6 +87,22 @@ class EncodeSettings:
         _positive(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileSettings:
+    """What one plain HTTP request may ask for."""
+
+    #: Largest file; Triton's own limit on an HTTP body is 64 MB by default.
+    max_bytes: int = 64 << 20
+    #: Longest video: the reply comes when all is done, and connections do not wait for ever.
+    max_seconds: float = 300.0
+    #: Files worked on at once in one process; others wait.
+    max_files: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot work."""
+        _positive(self)
+
+
 def read_settings(kind: type[_S], args: dict[str, str]) -> _S:
     """The settings of the model that Triton is loading.
 

@@ -91,6 +91,31 @@ class Request:
         self._request = None  # Triton's memory goes back now, not when this object is collected
 
 
+def call_service(service: str, stream: str, tensors: Tensors, *, start: bool, end: bool, outputs: list[str]) -> Any:
+    """Send one request of a sequence to another model of this server and wait for the answer.
+
+    Returns a function that gives an output as an array, by name.
+
+    Raises:
+        CallFailed: the model answered with an error.
+    """
+    request = pb_utils.InferenceRequest(
+        model_name=service,
+        requested_output_names=outputs,
+        inputs=[pb_utils.Tensor(name, _to_array(value)) for name, value in tensors.items()],
+        correlation_id=stream,
+        flags=(_START if start else 0) | (_END if end else 0),
+    )
+    response = request.exec()
+    if response.has_error():
+        raise CallFailed(response.error().message())
+    return lambda name: pb_utils.get_output_tensor_by_name(response, name).as_numpy()
+
+
+class CallFailed(Exception):
+    """Another model of this server answered with an error; the message is its own."""
+
+
 def log_error(message: str) -> None:
     """A line in Triton's log, as an error."""
     pb_utils.Logger.log_error(message)

@@ -3,7 +3,6 @@
 
 import base64
 import json
-import time
 
 import av
 import numpy as np
@@ -74,7 +73,7 @@ def test_report_says_what_came_and_what_is_held(call, clip):
     assert report["output"]["pixel_format"] == "nv12"
 
 
-def test_a_lost_chunk_is_noticed_and_every_later_request_says_so(call, clip, open_streams):
+def test_a_lost_chunk_is_noticed_and_every_later_request_says_so(call, clip, open_streams, wait_for):
     stream, packets, timing = clip
     caller = call()
     for chunk in range(3):
@@ -87,7 +86,7 @@ def test_a_lost_chunk_is_noticed_and_every_later_request_says_so(call, clip, ope
     wait_for(lambda: not any(open_streams().values()))
 
 
-def test_garbage_in_the_middle_is_an_error_with_its_time_and_harms_nobody(call, clip, open_streams):
+def test_garbage_in_the_middle_is_an_error_with_its_time_and_harms_nobody(call, clip, open_streams, wait_for):
     stream, packets, timing = clip
     bad, good = call(), call()
     bad.ask(0, packets[:8], timing[:8], stream=stream, start=True)
@@ -116,7 +115,7 @@ def test_garbage_in_the_middle_is_an_error_with_its_time_and_harms_nobody(call, 
         ({"encoder": {"codec": "h266"}}, "encoder codec is 'h266'; allowed: h264, hevc, av1, vp9, ffv1"),
     ],
 )
-def test_a_start_that_cannot_be_served_says_why(call, clip, change, said, open_streams):
+def test_a_start_that_cannot_be_served_says_why(call, clip, change, said, open_streams, wait_for):
     stream, packets, timing = clip
     caller = call()
     reply = caller.ask(0, packets[:8], timing[:8], stream=json.dumps(json.loads(stream) | change), start=True)
@@ -144,7 +143,7 @@ def test_a_request_in_the_middle_of_nothing(call, clip):
     assert isinstance(reply, InferenceServerException)
 
 
-def test_abort_frees_every_stage(call, clip, open_streams):
+def test_abort_frees_every_stage(call, clip, open_streams, wait_for):
     stream, packets, timing = clip
     wait_for(lambda: not any(open_streams().values()))
     caller = call()
@@ -155,7 +154,7 @@ def test_abort_frees_every_stage(call, clip, open_streams):
     wait_for(lambda: not any(open_streams().values()))
 
 
-def test_nothing_is_held_for_a_caller_that_vanishes(call, clip, open_streams):
+def test_nothing_is_held_for_a_caller_that_vanishes(call, clip, open_streams, wait_for):
     stream, packets, timing = clip
     caller = call()
     caller.ask(0, packets[:8], timing[:8], stream=stream, start=True)
@@ -183,10 +182,3 @@ def test_four_sequences_side_by_side_share_the_network(server, call, clip, stati
 
 def batches(entry):
     return {int(one["batch_size"]): int(one["compute_infer"]["count"]) for one in entry.get("batch_stats", [])}
-
-
-def wait_for(condition, *, seconds=15):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "still held after 15 s"
-        time.sleep(0.05)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""The model `file`: a whole small clip in one plain HTTP request."""
+
+import io
+import json
+
+import av
+import numpy as np
+import pytest
+import tritonclient.http as httpclient
+from tritonclient.utils import InferenceServerException
+from vireo_media.testing import numbered_clip, read_frames, read_numbers
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    """11 s in GOPs of 1 s with sound: two segments."""
+    path = tmp_path_factory.mktemp("media") / "clip.mp4"
+    numbered_clip(str(path), frames=275, gop=25, audio="aac")
+    return path.read_bytes()
+
+
+@pytest.fixture
+def ask(server):
+    """`ask(service, media, **options)` -> (media, report)."""
+
+    def make(service, data, **options):
+        with httpclient.InferenceServerClient(server.http_url, network_timeout=60) as client:
+            inputs = []
+            for name, value in (("SERVICE", service), ("MEDIA", data), ("OPTIONS", json.dumps(options))):
+                tensor = httpclient.InferInput(name, [1], "BYTES")
+                tensor.set_data_from_numpy(np.array([value], np.object_))
+                inputs.append(tensor)
+            result = client.infer("file", inputs)
+        return result.as_numpy("MEDIA")[0], json.loads(result.as_numpy("REPORT")[0])
+
+    return make
+
+
+def test_a_clip_comes_back_whole_with_its_sound(ask, media):
+    result, report = ask("passthrough", media)
+    assert report["frames_in"] == report["frames_out"] == 275
+    assert read_numbers(result) == list(range(275))
+    assert [time for time, _ in read_frames(result)] == [time for time, _ in read_frames(media)]
+    with av.open(io.BytesIO(result)) as got, av.open(io.BytesIO(media)) as sent:
+        assert sound_of(got) == sound_of(sent)
+
+
+def sound_of(container):
+    return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
+def test_the_same_clip_gives_the_same_bytes(ask, media):
+    assert ask("passthrough", media)[0] == ask("passthrough", media)[0]
+
+
+def test_options_and_containers(ask, media):
+    result, report = ask("passthrough", media, container="mkv", codec="hevc", crf=30, preset="ultrafast")
+    assert report["output"]["codec"] == "hevc"
+    with av.open(io.BytesIO(result)) as container:
+        assert "matroska" in container.format.name
+        assert container.streams.video[0].codec_context.name == "hevc"
+
+
+@pytest.mark.parametrize(
+    ("service", "data", "options", "said"),
+    [
+        ("upscale", None, {}, "there is no service 'upscale'; there are passthrough, super_resolution"),
+        ("passthrough", b"", {}, "MEDIA"),
+        ("passthrough", b"just some text", {}, "MEDIA"),
+        ("passthrough", None, {"container": "wmv"}, "container is 'wmv'; allowed: mp4"),
+        ("passthrough", None, {"quality": 3}, "unknown option 'quality'; known are codec, crf"),
+        ("passthrough", None, {"preset": "slowest"}, "preset 'slowest' is unknown to h264; allowed: ultrafast"),
+    ],
+)
+def test_what_cannot_be_served_says_why(ask, media, service, data, options, said):
+    with pytest.raises(InferenceServerException, match=r"\[INVALID_ARG\]") as error:
+        ask(service, media if data is None else data, **options)
+    assert said in error.value.message()
+
+
+def test_damaged_pictures_are_an_error_with_their_time(ask, media, open_streams, wait_for):
+    damaged = bytearray(media)
+    damaged[len(media) // 2 : len(media) // 2 + 3000] = bytes(3000)
+    with pytest.raises(InferenceServerException, match=r"decode at 00:00:\d\d\.\d+: .*\[INVALID_ARG\]"):
+        ask("passthrough", bytes(damaged))
+    wait_for(lambda: not any(open_streams().values()))
