@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from vireo_media.container import MediaSource
 from vireo_media.description import ENCODER_DEFAULTS, StreamDescription
-from vireo_media.errors import OptionError
+from vireo_media.errors import OptionError, OutputError
 from vireo_media.mux import check_codec, check_output, default_codec, mux
 from vireo_media.probing import VideoInput, probe
 from vireo_media.segments import cut_segments, whole_video
@@ -107,6 +107,8 @@ class Client:
         started = time.monotonic()
         path = Path(output)
         format = check_output(path, overwrite=overwrite)
+        if isinstance(input, str | os.PathLike) and path.exists() and Path(input).exists() and path.samefile(input):
+            raise OutputError(f"output {str(path)!r} is the input itself; choose another name")
         video = probe(MediaSource(input))
         description = read_service(self._transports[0], service)
         stream = _prepare(video.description, description, options or {}, format=format)

@@ -36,6 +36,14 @@ _ENSEMBLE = re.compile(r"^in ensemble '[^']*', ")
 """What Triton puts before every message of an ensemble's steps."""
 
 
+_WRITTEN_CODE = re.compile(r"\s*\[([A-Z_]+)\]$")
+"""What our stages put after their messages: inside a gRPC stream Triton drops the code (see `transport`)."""
+
+_UNREACHABLE = ("failed to connect", "connection refused", "dns resolution", "socket closed", "connection reset")
+_RESTARTING = ("is not ready", "no available versions", "server is stopping", "is exiting", "is not available")
+"""gRPC's words for a server that is not there; Triton's, without a code, for a model that comes and goes."""
+
+
 class ServiceError(VireoError):
     """Something between the client and the service failed."""
 
@@ -79,19 +87,21 @@ def transport_errors(url: str, doing: str) -> Iterator[None]:
 def transport_error(error: BaseException, *, url: str, doing: str) -> ServiceError:
     """A tritonclient or gRPC error as one of ours, by its status code (see CONTRACT's codes)."""
     code, message = _status(error)
-    message = _ENSEMBLE.sub("", " ".join(message.split())) or "no message"
-    if code == "UNAVAILABLE" and _is_unreachable(message):
+    message = _ENSEMBLE.sub("", " ".join(message.split()))
+    written = _WRITTEN_CODE.search(message)
+    if written is not None:
+        code, message = written[1], message[: written.start()]
+    message = message or "no message"
+    if code == "UNAVAILABLE" and _says(message, _UNREACHABLE):
         return UnavailableError(
             f"{doing}: no server answers at {url!r} ({message}); it may be down or still starting; "
             "start it with `vireo serve`, or name its address with --url"
         )
-    if code == "UNAVAILABLE":
+    if code == "UNAVAILABLE" or (not code and _says(message, _RESTARTING)):
         return UnavailableError(f"{doing}: the server at {url!r} takes no more now: {message}")
     if code == "DEADLINE_EXCEEDED":
-        return WaitError(
-            f"{doing}: the server at {url!r} did not answer in time ({message}); look at its log and its load"
-        )
-    if code in ("INVALID_ARGUMENT", "UNSUPPORTED", "UNIMPLEMENTED", "ALREADY_EXISTS", "OUT_OF_RANGE"):
+        return WaitError(f"{doing}: the server at {url!r} did not answer in time ({message}); look at its log and load")
+    if code in ("INVALID_ARGUMENT", "INVALID_ARG", "UNSUPPORTED", "UNIMPLEMENTED", "ALREADY_EXISTS", "OUT_OF_RANGE"):
         return RefusedError(f"{doing}: {message}")
     if code == "NOT_FOUND":
         return UnknownServiceError(f"{doing}: the server at {url!r} does not know it: {message}")
@@ -113,12 +123,5 @@ def _status(error: BaseException) -> tuple[str, str]:
     return name.removeprefix("StatusCode.").upper(), message
 
 
-def _is_unreachable(message: str) -> bool:
-    words = (
-        "failed to connect",
-        "Connection refused",
-        "DNS resolution",
-        "Socket closed",
-        "connections to all backends",
-    )
-    return any(word.lower() in message.lower() for word in words)
+def _says(message: str, words: tuple[str, ...]) -> bool:
+    return any(word in message.lower() for word in words)

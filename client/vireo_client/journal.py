@@ -31,14 +31,9 @@ class Journal:
 
     def __init__(self, output: Path) -> None:
         self.folder = output.with_name(f"{output.name}.vireo")
-        try:
+        with _disk_errors(self.folder):
             self.remove()
             self.folder.mkdir()
-        except OSError as error:
-            raise OutputError(
-                f"output {str(output)!r}: its folder for finished segments {str(self.folder)!r} cannot be made "
-                f"({error.strerror}); check the disk and the permissions"
-            ) from error
 
     def write(self, index: int) -> "SegmentWriter":
         """A writer for segment `index`."""
@@ -72,7 +67,8 @@ class SegmentWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._part = path.with_suffix(".part")
-        self._file = self._part.open("wb")
+        with _disk_errors(self._part):
+            self._file = self._part.open("wb")
         self._timing: list[Timing] = [timing_rows([])]
         self._sizes: list[int] = []
 
@@ -80,27 +76,41 @@ class SegmentWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        # A folder that was removed while this was written (the run was stopped) took the part with it.
-        with contextlib.suppress(FileNotFoundError):
-            self._part.unlink()
+        with contextlib.suppress(OSError):  # A full disk was said already, or is behind us.
+            self._file.close()
+        self._part.unlink(missing_ok=True)
 
     def add(self, packets: Sequence[bytes], timing: Timing) -> None:
         """Append packets with their rows, (M, 4) int64."""
-        self._file.writelines(packets)
+        with _disk_errors(self._part):
+            self._file.writelines(packets)
         self._sizes += [len(packet) for packet in packets]
         self._timing.append(np.array(timing, dtype="<i8"))
 
     def finish(self, *, output: Mapping[str, Any] | None) -> None:
         """Write the footer and give the file its name. `output` is REPORT.output."""
         header = json.dumps({"output": output}).encode()
-        self._file.write(np.concatenate(self._timing).astype("<i8").tobytes())
-        self._file.write(np.array(self._sizes, dtype="<i8").tobytes())
-        self._file.write(header)
-        self._file.write(_TAIL.pack(len(self._sizes), len(header), _MAGIC))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        os.replace(self._part, self._path)
+        with _disk_errors(self._path):
+            self._file.write(np.concatenate(self._timing).astype("<i8").tobytes())
+            self._file.write(np.array(self._sizes, dtype="<i8").tobytes())
+            self._file.write(header)
+            self._file.write(_TAIL.pack(len(self._sizes), len(header), _MAGIC))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            os.replace(self._part, self._path)
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """A full disk or a folder that went away, in our words."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"writing {str(path)!r} failed: {error.strerror or error}; finished segments are kept there until the "
+            f"output "
+            "is written; check the space and the permissions of that folder"
+        ) from error
 
 
 def _read_packets(path: Path) -> Iterator[bytes]:

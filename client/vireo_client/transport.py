@@ -3,8 +3,12 @@
 
 # Note [A gRPC stream for each sequence]
 Replies of one gRPC stream come in the order of its requests, so one slow sequence would hold up the others: each
-sequence has its own. It asks Triton for gRPC's own status on errors (header `triton_grpc_error`), because a stream
-otherwise carries their text alone, and whether to try again depends on the code.
+sequence has its own.
+
+# Note [Error codes inside a stream]
+Inside a stream Triton carries an error's text alone, without its code. Its header `triton_grpc_error` would bring the
+code by ending the stream, but Triton 2.51 then often dies of it (SIGSEGV in HandleCancellation) when further requests
+of that stream are being worked on, which is always. So stages end their messages with the code in brackets.
 """
 
 import contextlib
@@ -91,7 +95,7 @@ class GrpcTransport:
             return sorted({entry.name for entry in statistics.model_stats})
 
     def abort(self, service: str, sequence: str) -> None:
-        """See `Transport.abort`. Over a call of its own: the server closed the stream with the error."""
+        """See `Transport.abort`. Over a call of its own: behind the stream's other requests it would wait."""
         with contextlib.suppress(ServiceError), self._errors(f"freeing a sequence of {service!r}") as client:
             client.infer(
                 service,
@@ -127,10 +131,7 @@ class _GrpcConnection:
         self._doing = f"service {service!r}"
         self._client = _new_client(url)
         with transport_errors(url, self._doing):
-            self._client.start_stream(
-                callback=lambda result, error: self._replies.put((result, error)),
-                headers={"triton_grpc_error": "true"},
-            )
+            self._client.start_stream(callback=lambda result, error: self._replies.put((result, error)))
 
     def send(self, request: Request) -> None:
         """See `Connection.send`."""

@@ -20,7 +20,7 @@ from vireo_media.coded import CodedSegment, check_joinable
 from vireo_media.container import libav_packet
 from vireo_media.copying import CopiedStreams
 from vireo_media.dts import DtsBuilder, reorder_depth
-from vireo_media.errors import OutputError, OutputExistsError
+from vireo_media.errors import OutputError, OutputExistsError, VireoError
 from vireo_media.probing import VideoInput
 from vireo_media.templates import add_video_stream
 from vireo_media.times import DURATION, FLAG_KEY, FLAGS, PTS
@@ -128,6 +128,13 @@ def mux(
     try:
         result = _write(part, format=format, segments=segments, source=source, frames=frames)
         _settle(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, VireoError):
+            raise
+        raise OutputError(
+            f"output {str(path)!r}: writing it failed: {error.strerror or error}; check the space on the disk"
+        ) from error
     except BaseException:  # Ctrl-C too leaves nothing behind.
         part.unlink(missing_ok=True)
         raise
@@ -158,7 +165,7 @@ def _write(
             video = _add_video(writer, segments, source, warnings)
             copied = CopiedStreams(reader, writer, video=video, source=source, warnings=warnings)
             writer.start_encoding()
-            if format in _MILLISECONDS and 1000 % segments[0].time_base.denominator:
+            if format in _MILLISECONDS and any(not _in_milliseconds(segment) for segment in segments):
                 warnings.append(
                     f"{format} keeps times to the millisecond: frames move by up to 0.5 ms; mp4 keeps them exactly"
                 )
@@ -206,6 +213,12 @@ def _video_packets(segments: Sequence[CodedSegment], stream: av.video.stream.Vid
             packet.is_keyframe = bool(row[FLAGS] & FLAG_KEY)
             packet.stream = stream
             yield packet
+
+
+def _in_milliseconds(segment: CodedSegment) -> bool:
+    """Whether every time of the segment is a whole number of milliseconds."""
+    scaled = segment.timing[:, PTS] * (1000 * segment.time_base.numerator)
+    return not (scaled % segment.time_base.denominator).any()
 
 
 @contextlib.contextmanager

@@ -50,8 +50,6 @@ def add_video_stream(
     context = stream.codec_context
     if extradata:
         context.extradata = extradata
-    if output.get("frame_rate"):
-        context.framerate = Fraction(*output["frame_rate"])
     if output.get("sample_aspect_ratio"):
         context.sample_aspect_ratio = Fraction(*output["sample_aspect_ratio"])
     color = output.get("color") or {}
@@ -91,13 +89,17 @@ def _from_template(
         raw.writelines(first_packets)
     raw.seek(0)
     with av.open(raw, "r", format=_RAW_FORMATS[codec]) as reader:
-        return container.add_stream_from_template(reader.streams.video[0], opaque=True)
+        stream = container.add_stream_from_template(reader.streams.video[0], opaque=True)
+    if output.get("frame_rate"):
+        stream.codec_context.framerate = Fraction(*output["frame_rate"])
+    return stream
 
 
 def _from_encoder(
     container: av.container.OutputContainer, codec: str, output: Mapping[str, Any]
 ) -> av.video.stream.VideoStream:
-    stream = cast(av.video.stream.VideoStream, container.add_stream(codec, rate=None))
+    rate = Fraction(*output["frame_rate"]) if output.get("frame_rate") else None
+    stream = cast(av.video.stream.VideoStream, container.add_stream(codec, rate=rate))
     context = stream.codec_context
     context.width, context.height = output["width"], output["height"]
     context.pix_fmt = output.get("pixel_format") or "yuv420p"

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: MIT
+"""The command `vireo`.
+
+Each subcommand imports what it needs when it is called, so that help is instant and `vireo serve` needs nothing of the
+client.
+
+Exit codes: 0 done, 1 failed (one message on standard error), 2 wrong usage, 130 stopped with Ctrl-C.
+"""
+
+import contextlib
+import importlib.metadata
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from vireo_client.client import RunResult
+    from vireo_client.progress import Progress
+
+__all__ = ["main"]
+
+_EXTRAS = {
+    "av": "client",
+    "tritonclient": "client",
+    "grpc": "client",
+    "rich": "client",
+    "vireo_server": "server",
+    "pytriton": "server",
+    "numba": "server",
+    "openvino": "server",
+    "onnx": "server",
+    "onnxruntime": "server",
+}
+"""Top-level package -> the extra of this distribution that brings it."""
+
+_app = typer.Typer(
+    name="vireo",
+    help="Services for video on Triton Inference Server: run them on files, list them, serve them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+_Url = Annotated[str, typer.Option(metavar="HOST:PORT", help="The server's gRPC address.")]
+
+
+def main() -> None:
+    """Run the command line. Never shows a traceback for what is no bug."""
+    try:
+        _app()
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        extra = _EXTRAS[package]
+        _fail(f"the package {package!r} is not installed; it comes with: pip install 'vireo[{extra}]'")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vireo {importlib.metadata.version('vireo')}")
+        raise typer.Exit
+
+
+@_app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Only the options of `vireo` itself; the work is the subcommands'."""
+
+
+@_app.command()
+def run(
+    service: Annotated[str, typer.Argument(help="A service's name; `vireo services` lists them.")],
+    input_: Annotated[str, typer.Argument(metavar="INPUT", help="The video to send.")],
+    output: Annotated[str, typer.Argument(help="The file to write: .mp4, .mov, .mkv, .webm or .ts.")],
+    url: _Url = "127.0.0.1:8001",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it is there.")] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="An option of the service or the encoder (codec, preset, crf, threads, maxrate, latency). Repeatable.",
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing unless something is wrong.")] = False,
+) -> None:
+    """Send a video through a service and write what comes back, with sound, subtitles and chapters of the source."""
+    options = _options(set_ or [])
+    with _errors(), _stop_on_sigterm():
+        from vireo_client.client import Client
+
+        with Client(url) as client, _progress_bar(service, quiet=quiet) as progress:
+            result = client.run(service, input_, output, options=options, overwrite=overwrite, progress=progress)
+    _report(result, quiet=quiet)
+
+
+@_app.command()
+def services(url: _Url = "127.0.0.1:8001") -> None:
+    """List what a server serves."""
+    with _errors():
+        from vireo_client.client import Client
+
+        with Client(url) as client:
+            found = client.services()
+    for entry in found:
+        options = ", ".join(entry.options.get("properties", {})) or "no options"
+        typer.echo(f"{entry.name}\t{entry.kind}\t{options}")
+
+
+@_app.command()
+def serve(
+    http_port: Annotated[int, typer.Option(help="Port for HTTP; 0 for any free one.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(help="Port for gRPC; 0 for any free one.")] = 8001,
+    metrics_port: Annotated[int, typer.Option(help="Port for metrics; 0 for any free one.")] = 8002,
+    repository: Annotated[Path | None, typer.Option(help="A model repository instead of the shipped one.")] = None,
+    service: Annotated[
+        list[str] | None, typer.Option(help="Serve only this service and what it needs. Repeatable.")
+    ] = None,
+    address: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 for everybody.")] = "127.0.0.1",
+    drain_seconds: Annotated[float, typer.Option(help="How long to wait for open streams when stopping.")] = 30.0,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Triton's own log.")] = False,
+) -> None:
+    """Start a Triton server with Vireo's services, in the foreground; Ctrl-C drains and stops it."""
+    from vireo_server.launching import serve as launch
+
+    code = launch(
+        http_port=http_port,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+        repository=repository,
+        services=service,
+        address=address,
+        drain_seconds=drain_seconds,
+        verbose=verbose,
+    )
+    raise typer.Exit(code)
+
+
+def _options(pairs: list[str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not key or not separator:
+            raise typer.BadParameter(f"{pair!r} is no KEY=VALUE; write for example --set crf=18", param_hint="--set")
+        options[key] = value
+    return options
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """The border to the user: every error of ours becomes one message and exit code 1."""
+    from vireo_media.errors import VireoError
+
+    try:
+        yield
+    except VireoError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("stopped", code=130)
+
+
+@contextlib.contextmanager
+def _stop_on_sigterm() -> Iterator[None]:
+    """SIGTERM stops a run as Ctrl-C does: sequences are aborted and nothing is left behind."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _fail(message: str, *, code: int = 1) -> NoReturn:
+    print(f"vireo: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def _progress_bar(service: str, *, quiet: bool) -> Iterator["Callable[[Progress], None] | None"]:
+    """A bar on standard error with frames, frames a second and time left; nothing where that is no terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        """Frames a second over the last while."""
+
+        def render(self, task: Any) -> Text:
+            return Text(f"{task.speed:.1f} frames/s" if task.speed else "")
+
+    columns = (
+        TextColumn(service),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames"),
+        Speed(),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(service, total=None)
+        yield lambda progress: bars.update(task, completed=progress.frames, total=progress.frames_total)
+
+
+def _report(result: "RunResult", *, quiet: bool) -> None:
+    for warning in result.warnings:
+        print(f"vireo: note: {warning}", file=sys.stderr)
+    if not quiet:
+        speed = result.frames_out / result.seconds if result.seconds else 0.0
+        typer.echo(
+            f"{result.output}: {result.frames_out} frames from {result.frames_in} in {result.seconds:.1f} s "
+            f"({speed:.1f} frames/s), {result.segments} segments"
+        )
