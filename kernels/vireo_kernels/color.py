@@ -71,7 +71,8 @@ def rgb_shape(count: int, *, width: int, height: int, layout: Layout) -> tuple[i
     return (count, 3, height, width) if layout == "planar" else (count, height, width, 3)
 
 
-def _require_color(function: str, color: object) -> None:
+def require_color(function: str, color: object) -> None:
+    """Raise TypeError unless `color` is a ColorSpec."""
     if not isinstance(color, ColorSpec):
         raise TypeError(f"{function}: color is {color!r}; it must be a ColorSpec(matrix=..., color_range=...)")
 
@@ -112,7 +113,7 @@ def frames_to_rgb(
     """
     function = "frames_to_rgb"
     require_frames(function, "frames", frames, width=width, height=height, pixel_format=pixel_format)
-    _require_color(function, color)
+    require_color(function, color)
     require_choice(function, "layout", layout, get_args(Layout))
     require_choice(function, "dtype", dtype, get_args(RgbType))
     shape = rgb_shape(frames.shape[0], width=width, height=height, layout=layout)
@@ -159,7 +160,7 @@ def rgb_to_frames(
     """
     function = "rgb_to_frames"
     require_choice(function, "pixel_format", pixel_format, BITS)
-    _require_color(function, color)
+    require_color(function, color)
     require_choice(function, "layout", layout, get_args(Layout))
     wanted: tuple[int | str, ...] = ("T", 3, "H", "W") if layout == "planar" else ("T", "H", "W", 3)
     require_array(function, "rgb", rgb, dtypes=get_args(RgbType), shape=wanted)

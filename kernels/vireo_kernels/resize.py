@@ -24,6 +24,21 @@ def require_filter(function: str, filter_name: object, antialias: object) -> Non
         )
 
 
+def require_fit(function: str, fit: object) -> None:
+    """Raise TypeError unless `fit` is a Fit."""
+    if not isinstance(fit, Fit):
+        raise TypeError(
+            f"{function}: fit is {fit!r}; it must be a Fit, made by fit_exact, fit_short_side or fit_letterbox"
+        )
+
+
+def require_fill(function: str, fill: object, dtype: str) -> None:
+    """Raise ValueError unless `fill` is a code of `dtype`."""
+    top = 255 if dtype == "uint8" else 65535
+    if not isinstance(fill, (int, np.integer)) or isinstance(fill, bool) or not 0 <= fill <= top:
+        raise ValueError(f"{function}: fill is {fill!r}; it must be an integer of 0 to {top} for {dtype}")
+
+
 def resize(
     image: Array,
     *,
@@ -59,13 +74,8 @@ def resize(
     names = ("T", "C", "H", "W") if layout == "planar" else ("T", "H", "W", "C")
     require_array(function, "image", image, dtypes=("uint8", "uint16"), shape=names)
     require_filter(function, filter_name, antialias)
-    if not isinstance(fit, Fit):
-        raise TypeError(
-            f"{function}: fit is {fit!r}; it must be a Fit, made by fit_exact, fit_short_side or fit_letterbox"
-        )
-    top = 255 if str(image.dtype) == "uint8" else 65535
-    if not isinstance(fill, (int, np.integer)) or not 0 <= fill <= top:
-        raise ValueError(f"{function}: fill is {fill!r}; it must be an integer of 0 to {top} for {image.dtype}")
+    require_fit(function, fit)
+    require_fill(function, fill, str(image.dtype))
     if layout == "planar":
         shape = (image.shape[0], image.shape[1], fit.height, fit.width)
     else:

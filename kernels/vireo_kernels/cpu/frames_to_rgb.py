@@ -85,7 +85,7 @@ def _interleave3(red, green, blue, out):
 
 
 @compiled
-def _chroma_rows(words, height, row, vertical, horizontal, middle, u, v, wide_u, wide_v):
+def chroma_row(words, height, row, vertical, horizontal, middle, u, v, wide_u, wide_v):
     """Sixteen times (chroma - middle) of one luma row, at full width, into wide_u and wide_v."""
     last = words.shape[0] - height - 1
     here = row // 2
@@ -117,25 +117,30 @@ def _chroma_rows(words, height, row, vertical, horizontal, middle, u, v, wide_u,
 
 
 @compiled
+def mix_row8(luma, wide_u, wide_v, k, red, green, blue):
+    """One row of 8-bit RGB; `k` is y, rv, gu, gv, bu and the offset (chroma is centred already)."""
+    y, rv, gu, gv, bu, offset = I32(k[0]), I32(k[1]), I32(k[2]), I32(k[3]), I32(k[4]), I32(k[5])
+    _mix_one8(luma, wide_v, y, rv, offset, red)
+    _mix_two8(luma, wide_u, wide_v, y, gu, gv, offset, green)
+    _mix_one8(luma, wide_u, y, bu, offset, blue)
+
+
+@compiled
 def _decode8(words, width, height, middle, vertical, horizontal, k, interleaved, out):
-    """Frames to 8-bit RGB; `k` is y, rv, gu, gv, bu and the offsets of red, green, blue (chroma already centred)."""
+    """Frames to 8-bit RGB."""
     half = (width + 1) // 2
     u, v = np.empty(half + 2, np.int16), np.empty(half + 2, np.int16)
     wide_u, wide_v = np.empty(2 * half, np.int16), np.empty(2 * half, np.int16)
     red, green, blue = np.empty(width, np.uint8), np.empty(width, np.uint8), np.empty(width, np.uint8)
-    y, rv, gu, gv, bu, offset = I32(k[0]), I32(k[1]), I32(k[2]), I32(k[3]), I32(k[4]), I32(k[5])
     for t in range(words.shape[0]):
         for row in range(height):
-            _chroma_rows(words[t], height, row, vertical, horizontal, middle, u, v, wide_u, wide_v)
+            chroma_row(words[t], height, row, vertical, horizontal, middle, u, v, wide_u, wide_v)
             if not interleaved:
                 at = (3 * t * height + row) * width
                 red = out[at : at + width]
                 green = out[at + height * width : at + height * width + width]
                 blue = out[at + 2 * height * width : at + 2 * height * width + width]
-            luma = words[t, row]
-            _mix_one8(luma, wide_v, y, rv, offset, red)
-            _mix_two8(luma, wide_u, wide_v, y, gu, gv, offset, green)
-            _mix_one8(luma, wide_u, y, bu, offset, blue)
+            mix_row8(words[t, row], wide_u, wide_v, k, red, green, blue)
             if interleaved:
                 at = 3 * (t * height + row) * width
                 _interleave3(red, green, blue, out[at : at + 3 * width])
@@ -152,7 +157,7 @@ def _decode16(words, width, height, middle, vertical, horizontal, k, interleaved
     y, rv, gu, gv, bu, offset = I32(k[0] >> 4), I32(k[1]), I32(k[2]), I32(k[3]), I32(k[4]), k[5]
     for t in range(words.shape[0]):
         for row in range(height):
-            _chroma_rows(words[t], height, row, vertical, horizontal, middle, u, v, wide_u, wide_v)
+            chroma_row(words[t], height, row, vertical, horizontal, middle, u, v, wide_u, wide_v)
             luma = words[t, row]
             _mix_one16(luma, wide_v, y, rv, offset, planes[0])
             _mix_two16(luma, wide_u, wide_v, y, gu, gv, offset, planes[1])
@@ -174,6 +179,17 @@ def half_table(dtype: str) -> npt.NDArray[np.uint16]:
     return read_only(codes_to_unit(codes, "float16").view(np.uint16))
 
 
+def factors(color: ColorSpec, bits: int, rgb_bits: int) -> tuple[npt.NDArray[np.int64], np.int32]:
+    """y, rv, gu, gv, bu and the offset, and four times the chroma middle.
+
+    The middle is taken off before the multiplication, so one offset serves the three colours.
+    """
+    c = decode_coefficients(color.matrix, color.color_range, bits, rgb_bits)
+    middle = 1 << (bits - 1)
+    offset = c.offset_r + c.rv * 16 * middle
+    return np.array([c.y, c.rv, c.gu, c.gv, c.bu, offset], np.int64), I32(4 * middle)
+
+
 def frames_to_rgb(
     frames: npt.NDArray[np.uint8],
     *,
@@ -185,19 +201,14 @@ def frames_to_rgb(
     out: npt.NDArray[Any],
 ) -> None:
     """`vireo_kernels.color.frames_to_rgb` of checked arguments into `out`."""
-    bits = BITS[pixel_format]
     dtype = str(out.dtype)
-    c = decode_coefficients(color.matrix, color.color_range, bits, 8 if dtype == "uint8" else 16)
-    middle = 1 << (bits - 1)
-    # The chroma middle is taken off before the multiplication, so one offset serves the three colours.
-    offset = c.offset_r + c.rv * 16 * middle
-    k = np.array([c.y, c.rv, c.gu, c.gv, c.bu, offset], np.int64)
+    k, middle4 = factors(color, BITS[pixel_format], 8 if dtype == "uint8" else 16)
     vertical, horizontal = is_cosited(color.chroma_location)
     words = read_only(words_of(frames, pixel_format))
     flat = out.view(np.uint16).reshape(-1) if dtype == "float16" else out.reshape(-1)
     interleaved = layout == "interleaved"
     if dtype == "uint8":
-        _decode8(words, width, height, I32(4 * middle), vertical, horizontal, k, interleaved, flat)
+        _decode8(words, width, height, middle4, vertical, horizontal, k, interleaved, flat)
     else:
         table = half_table(dtype)
-        _decode16(words, width, height, I32(4 * middle), vertical, horizontal, k, interleaved, table, flat)
+        _decode16(words, width, height, middle4, vertical, horizontal, k, interleaved, table, flat)

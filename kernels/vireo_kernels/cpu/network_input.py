@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+"""Colour, resize and normalisation in one pass, compiled for the CPU: RGB exists for 32 rows at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from vireo_kernels.arguments import read_only
+from vireo_kernels.cpu.frames_to_rgb import chroma_row, factors, mix_row8
+from vireo_kernels.cpu.passes import BLOCK, row_directly, rows_by_block, store_row, sum_columns, transpose_rows
+from vireo_kernels.cpu.resize import by_blocks, fill_border, plan_of, window
+from vireo_kernels.cpu.words import kept_like, sums_like
+from vireo_kernels.filters import Filter, taps_for
+from vireo_kernels.layout import BITS, PixelFormat, words_of
+from vireo_kernels.reference.color import is_cosited
+from vireo_kernels.reference.network_input import normalization_table
+
+if TYPE_CHECKING:
+    from vireo_kernels.color import ColorSpec, Layout
+    from vireo_kernels.fit import Fit
+    from vireo_kernels.network_input import Normalization
+
+I32 = np.int32
+
+
+@njit(nogil=True, cache=True)
+def _frames_to_input(
+    words, width, height, middle, vertical, horizontal, k, plan, x_start, x_weights, y_start, y_weights, tables, out, at
+):
+    """`plan` as of a resize, with the strides of channels and samples after it."""
+    keep_shift, low, high, end_shift, end_high = I32(plan[0]), I32(plan[1]), I32(plan[2]), I32(plan[3]), I32(plan[4])
+    blocks, out_picture, out_row, out_channel, out_step = plan[5], plan[6], plan[7], plan[8], plan[9]
+    half, end_half = I32(1 << (plan[0] - 1)), I32(1 << (plan[3] - 1))
+    taps, columns, pairs = y_weights.shape[1], 3 * x_start.size, (width + 1) // 2
+    u, v = np.empty(pairs + 2, np.int16), np.empty(pairs + 2, np.int16)
+    wide_u, wide_v = np.empty(2 * pairs, np.int16), np.empty(2 * pairs, np.int16)
+    rgb = np.empty((BLOCK if blocks else 1, 3 * width), np.uint8)
+    like = rgb.reshape(-1)
+    ring = kept_like((taps + BLOCK) * columns, like).reshape(taps + BLOCK, -1)
+    sums, block_sums, finished = sums_like(columns, like), sums_like(BLOCK, like), np.empty(columns, np.uint8)
+    block, line = np.empty(3 * width * BLOCK * blocks, np.uint8), kept_like(BLOCK * BLOCK, like)
+    for t in range(words.shape[0]):
+        picture = words[t]
+        done = 0
+        for y in range(y_start.size):
+            first = y_start[y]
+            done = max(done, first)
+            while done < first + taps:
+                # The last block reaches back, so that it too has as many rows.
+                begin = min(done, height - rgb.shape[0])
+                for r in range(rgb.shape[0]):
+                    chroma_row(picture, height, begin + r, vertical, horizontal, middle, u, v, wide_u, wide_v)
+                    row = rgb[r]
+                    mix_row8(
+                        picture[begin + r], wide_u, wide_v, k, row[:width], row[width : 2 * width], row[2 * width :]
+                    )
+                if blocks:
+                    transpose_rows(like, 0, 3 * width, 1, 3 * width, block, 0)
+                    rows_by_block(
+                        block, 3, x_start, x_weights, half, keep_shift, low, high, block_sums, line, ring, begin
+                    )
+                else:
+                    kept = ring[done % ring.shape[0]]
+                    row_directly(like, 3, width, 1, x_start, x_weights, half, keep_shift, low, high, kept)
+                done = begin + rgb.shape[0]
+            sum_columns(ring, first, y_weights[y], end_half, end_shift, end_high, like, sums, finished)
+            store_row(finished, 3, at + t * out_picture + y * out_row, out_channel, out_step, tables, out)
+
+
+def frames_to_input(
+    frames: npt.NDArray[np.uint8],
+    *,
+    width: int,
+    height: int,
+    pixel_format: PixelFormat,
+    color: ColorSpec,
+    fit: Fit,
+    filter_name: Filter,
+    antialias: bool,
+    normalization: Normalization,
+    layout: Layout,
+    fill: int,
+    out: npt.NDArray[Any],
+) -> None:
+    """`vireo_kernels.network_input.frames_to_input` of checked arguments into `out`."""
+    k, middle4 = factors(color, BITS[pixel_format], 8)
+    vertical, horizontal = is_cosited(color.chroma_location)
+    x = window(taps_for(filter_name, antialias, width, fit.resized_width), fit.left, fit.width, width)
+    y = window(taps_for(filter_name, antialias, height, fit.resized_height), fit.top, fit.height, height)
+    planar = layout == "planar"
+    row, step = (fit.width, 1) if planar else (3 * fit.width, 3)
+    plan = plan_of(
+        top=255,
+        filter_name=filter_name,
+        antialias=antialias,
+        blocks=by_blocks(x, y, width, height),
+        picture=3 * fit.height * fit.width,
+        row=row,
+    )
+    strides = np.array([fit.height * fit.width if planar else 1, step], np.int64)
+    dtype = str(out.dtype)
+    flat = out.view(np.uint16) if dtype == "float16" else out
+    tables = np.empty((0, 0), flat.dtype)
+    if dtype != "uint8":
+        tables = normalization_table(normalization, dtype).view(flat.dtype)
+    for channel in range(3):
+        plane = flat[:, channel, :, :, None] if planar else flat[..., channel : channel + 1]
+        fill_border(plane, fit, tables[channel, fill] if tables.size else fill)
+    _frames_to_input(
+        read_only(words_of(frames, pixel_format)),
+        width,
+        height,
+        middle4,
+        vertical,
+        horizontal,
+        k,
+        np.concatenate([plan, strides]),
+        x.start,
+        x.weights,
+        y.start,
+        y.weights,
+        read_only(tables),
+        flat.reshape(-1),
+        max(fit.top, 0) * row + max(fit.left, 0) * step,
+    )
