@@ -38,15 +38,15 @@ _EXACT = 2 | 0x2000 | 0x40000 | 0x80000
 
 def main(arguments: list[str]) -> int:
     """Run the demo; the exit code."""
-    console = Console(highlight=False)
-    source = Path(arguments[0]) if arguments else SAMPLE
+    console = Console(highlight=False, soft_wrap=True)
+    is_sample = not arguments
+    source = SAMPLE.relative_to(Path.cwd()) if is_sample else Path(arguments[0])
     try:
         started = time.monotonic()
         with console.status("starting Triton"), running_server(services=["super_resolution"]) as server:
             ready = time.monotonic() - started
             console.print(f"server    Triton is ready after {ready:.1f} s, grpc {server.grpc_url}")
             console.print(f"input     {source}")
-            console.status("").stop()
             with Client(server.grpc_url) as client:
                 run = client.run("super_resolution", source, RESULT, overwrite=True)
         console.print("server    stopped")
@@ -60,15 +60,16 @@ def main(arguments: list[str]) -> int:
     )
     for warning in run.warnings:
         console.print(f"note      {warning}")
-    if source == SAMPLE:
+    if is_sample:
         if not ORIGINAL.exists():
             with console.status("making the clip's full-size original again, to compare with"):
                 write_original(ORIGINAL)
         ours, bicubic = compare(SAMPLE, RESULT, ORIGINAL, frames=run.frames_out)
         console.print(
-            f"PSNR (Y)  ours {ours:.2f} dB, bicubic {bicubic:.2f} dB: {ours - bicubic:+.2f} dB, against the full-size original"
+            f"PSNR (Y)  ours {ours:.2f} dB, bicubic {bicubic:.2f} dB: {ours - bicubic:+.2f} dB, "
+            "against the full-size original"
         )
-    draw_comparison(source, RESULT, ORIGINAL if source == SAMPLE else None, at=run.frames_out // 3)
+    draw_comparison(source, RESULT, ORIGINAL if is_sample else None, at=run.frames_out // 3)
     console.print(f"picture   {COMPARISON.relative_to(Path.cwd())}")
     return 0
 
@@ -91,7 +92,8 @@ def pictures(path: Path) -> Iterator[Picture]:
 
 
 def draw_comparison(small: Path, result: Path, original: Path | None, *, at: int) -> None:
-    """Crops of one frame side by side, enlarged without smoothing: input, bicubic, ours and, where there is one, original."""
+    """Crops of one frame side by side, enlarged without smoothing: input, bicubic, ours, and the original if there is
+    one."""
     low = next(islice(pictures(small), at, None))
     columns = [
         ("input", low.repeat(2, axis=0).repeat(2, axis=1)),
