@@ -9,7 +9,7 @@ read.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -44,22 +44,8 @@ def require_frames(
     require_array(function, name, frames, dtypes=("uint8",), shape=("T", rows, row_bytes))
 
 
-def planes_to_frames(
-    y: npt.NDArray[np.generic], u: npt.NDArray[np.generic], v: npt.NDArray[np.generic], *, out: npt.NDArray[np.uint8]
-) -> None:
-    """Interleave one decoded picture of planar YUV 4:2:0 into one row of FRAMES.
-
-    Args:
-        y: `(H, W)`; uint8 (yuv420p: NV12 comes out) or uint16 (yuv420p10le, low-aligned 10-bit codes: P010 comes out).
-        u: `(ceil(H/2), ceil(W/2))`, dtype of `y`. Rows may have a pitch; samples of a row must be adjacent.
-        v: like `u`.
-        out: `(H + ceil(H/2), 2 ceil(W/2) B) uint8`, C-contiguous: `frames[t]`.
-
-    Raises:
-        TypeError: another dtype.
-        ValueError: shapes that do not belong together, or samples of a row that are not adjacent.
-    """
-    function = "planes_to_frames"
+def _require_planes(function: str, y: Array, u: Array, v: Array, name_of_frame: str, frame: Array) -> None:
+    """Raise unless three planes of YUV 4:2:0 and one picture of FRAMES belong together."""
     require_array(function, "y", y, dtypes=("uint8", "uint16"), shape=("H", "W"), contiguous=False)
     height, width = y.shape
     chroma = ((height + 1) // 2, (width + 1) // 2)
@@ -72,8 +58,40 @@ def planes_to_frames(
                 f"{function}: {name} {describe(plane)} has strides {plane.strides}; the samples of a row must be "
                 "adjacent and each row must begin a whole number of samples after the one before"
             )
-    require_array(function, "out", out, dtypes=("uint8",), shape=(height + chroma[0], 2 * chroma[1] * y.itemsize))
-    require_writable(function, "out", out)
+    require_array(
+        function, name_of_frame, frame, dtypes=("uint8",), shape=(height + chroma[0], 2 * chroma[1] * y.itemsize)
+    )
+
+
+def planes_to_frames(
+    y: npt.NDArray[Any], u: npt.NDArray[Any], v: npt.NDArray[Any], *, out: npt.NDArray[np.uint8]
+) -> None:
+    """Interleave one decoded picture of planar YUV 4:2:0 into one picture of FRAMES; for a software decoder.
+
+    Args:
+        y: `(H, W)`; uint8 (yuv420p: NV12 comes out) or uint16 (yuv420p10le, low-aligned 10-bit codes: P010 comes out).
+        u: `(ceil(H/2), ceil(W/2))`, dtype of `y`. Rows may have a pitch; samples of a row must be adjacent.
+        v: like `u`.
+        out: `(H + ceil(H/2), 2 ceil(W/2) B) uint8`, C-contiguous: `frames[t]`.
+
+    Raises:
+        TypeError: another dtype.
+        ValueError: shapes that do not belong together, or samples of a row that are not adjacent.
+    """
+    _require_planes("planes_to_frames", y, u, v, "out", out)
+    require_writable("planes_to_frames", "out", out)
     from vireo_kernels.cpu import layout as cpu
 
     cpu.merge(y, u, v, words=out.view(y.dtype))
+
+
+def frames_to_planes(
+    frame: npt.NDArray[np.uint8], *, y: npt.NDArray[Any], u: npt.NDArray[Any], v: npt.NDArray[Any]
+) -> None:
+    """The opposite of `planes_to_frames`, into the planes of a picture for a software encoder; these are written."""
+    _require_planes("frames_to_planes", y, u, v, "frame", frame)
+    for name, plane in (("y", y), ("u", u), ("v", v)):
+        require_writable("frames_to_planes", name, plane)
+    from vireo_kernels.cpu import layout as cpu
+
+    cpu.split(frame.view(y.dtype), y, u, v)

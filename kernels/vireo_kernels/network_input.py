@@ -55,7 +55,8 @@ def frames_to_input(
     fill: int = 0,
     out: Array | None = None,
 ) -> Array:
-    """`frames_to_rgb` to uint8, `resize`, and normalisation, with the same bits as these three one after the other.
+    """`frames_to_rgb` to uint8, `resize_image`, and normalisation, with the same bits as these three one after the
+    other.
 
     Args:
         frames: `(T, H + ceil(H/2), 2 ceil(W/2) B) uint8`, C-contiguous (see `layout`).
@@ -64,8 +65,8 @@ def frames_to_input(
         pixel_format: `nv12` or `p010`.
         color: matrix, range and chroma location of the frames.
         fit: the size, and what is cropped or added; see `vireo_kernels.fit`.
-        filter_name: see `vireo_kernels.resize.resize`.
-        antialias: see `vireo_kernels.resize.resize`.
+        filter_name: see `vireo_kernels.resize.resize_image`.
+        antialias: see `vireo_kernels.resize.resize_image`.
         normalization: for float16 and float32; without it they are code / 255. Not allowed with uint8.
         layout: `planar` (T, 3, H, W) or `interleaved` (T, H, W, 3).
         dtype: `uint8`, or `float32` and `float16`, computed in float64 and rounded once.

@@ -39,7 +39,7 @@ def require_fill(function: str, fill: object, dtype: str) -> None:
         raise ValueError(f"{function}: fill is {fill!r}; it must be an integer of 0 to {top} for {dtype}")
 
 
-def resize(
+def resize_image(
     image: Array,
     *,
     fit: Fit,
@@ -69,7 +69,7 @@ def resize(
         TypeError: an array of another dtype or kind, or `antialias` not given as a bool.
         ValueError: a shape or choice that is not allowed, or an array that is not contiguous.
     """
-    function = "resize"
+    function = "resize_image"
     require_choice(function, "layout", layout, get_args(Layout))
     names = ("T", "C", "H", "W") if layout == "planar" else ("T", "H", "W", "C")
     require_array(function, "image", image, dtypes=("uint8", "uint16"), shape=names)
@@ -87,5 +87,7 @@ def resize(
         require_writable(function, "out", out)
     from vireo_kernels.cpu import resize as cpu
 
-    cpu.resize(image, fit=fit, filter_name=filter_name, antialias=antialias, layout=layout, fill=int(fill), out=out)
+    cpu.resize_image(
+        image, fit=fit, filter_name=filter_name, antialias=antialias, layout=layout, fill=int(fill), out=out
+    )
     return out

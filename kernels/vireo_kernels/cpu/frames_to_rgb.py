@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from vireo_kernels.arguments import read_only
 from vireo_kernels.coefficients import CHROMA_BITS, DECODE_BITS, decode_coefficients
+from vireo_kernels.cpu.compiling import compiled
 from vireo_kernels.cpu.words import code_of, store_row
 from vireo_kernels.layout import BITS, PixelFormat, words_of
 from vireo_kernels.reference.color import codes_to_unit, is_cosited
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 I32, I64 = np.int32, np.int64
 DECODE8_SHIFT, DECODE16_SHIFT = I32(DECODE_BITS[8] + CHROMA_BITS), I64(DECODE_BITS[16] + CHROMA_BITS)
-compiled = njit(nogil=True, cache=True)
 
 
 @compiled

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from vireo_kernels.arguments import read_only
-from vireo_kernels.cpu.words import word_of
+from vireo_kernels.cpu.compiling import compiled
+from vireo_kernels.cpu.words import code_of, word_of
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _merge(y, u, v, width, words):
     """Rows of `y`, `u`, `v` may be longer than the picture is wide."""
     height = y.shape[0]
@@ -34,13 +34,32 @@ def _merge(y, u, v, width, words):
 def _whole_rows(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The plane with its pitch as part of each row: contiguous, so that loops over it become vector code.
 
-    The last row then seems to end behind the array; nothing reads there.
+    The last row then seems to end behind the array; nothing is read or written there.
     """
     pitch = plane.strides[0] // plane.itemsize
-    rows = np.lib.stride_tricks.as_strided(plane, (plane.shape[0], pitch), (plane.strides[0], plane.itemsize))
-    return read_only(rows)
+    return np.lib.stride_tricks.as_strided(plane, (plane.shape[0], pitch), (plane.strides[0], plane.itemsize))
 
 
 def merge(y: npt.NDArray[Any], u: npt.NDArray[Any], v: npt.NDArray[Any], *, words: npt.NDArray[Any]) -> None:
     """Planar YUV 4:2:0 into `(H + ceil(H/2), 2 ceil(W/2))` samples."""
-    _merge(_whole_rows(y), _whole_rows(u), _whole_rows(v), y.shape[1], words)
+    rows = (read_only(_whole_rows(plane)) for plane in (y, u, v))
+    _merge(*rows, y.shape[1], words)
+
+
+@compiled
+def _split(words, width, y, u, v):
+    height = y.shape[0]
+    for row in range(height):
+        source, target = words[row, :width], y[row]
+        for i in range(source.size):
+            target[i] = code_of(source[i])
+    for row in range(u.shape[0]):
+        first, second, pairs = u[row], v[row], words[height + row]
+        for i in range((width + 1) // 2):
+            first[i] = code_of(pairs[2 * i])
+            second[i] = code_of(pairs[2 * i + 1])
+
+
+def split(words: npt.NDArray[Any], y: npt.NDArray[Any], u: npt.NDArray[Any], v: npt.NDArray[Any]) -> None:
+    """The opposite of `merge`."""
+    _split(read_only(words), y.shape[1], _whole_rows(y), _whole_rows(u), _whole_rows(v))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from vireo_kernels.arguments import read_only
+from vireo_kernels.cpu.compiling import compiled
 from vireo_kernels.cpu.frames_to_rgb import chroma_row, factors, mix_row8
 from vireo_kernels.cpu.passes import BLOCK, row_directly, rows_by_block, store_row, sum_columns, transpose_rows
 from vireo_kernels.cpu.resize import by_blocks, fill_border, plan_of, window
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 I32 = np.int32
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _frames_to_input(
     words, width, height, middle, vertical, horizontal, k, plan, x_start, x_weights, y_start, y_weights, tables, out, at
 ):

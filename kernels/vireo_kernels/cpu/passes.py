@@ -12,14 +12,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from vireo_kernels.cpu.compiling import compiled
 from vireo_kernels.cpu.words import wide
 
 BLOCK = 32
 U = np.uintp
 I32 = np.int32
-compiled = njit(nogil=True, cache=True)
 
 
 @compiled

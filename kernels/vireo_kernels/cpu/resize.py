@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from vireo_kernels.arguments import read_only
+from vireo_kernels.cpu.compiling import compiled
 from vireo_kernels.cpu.passes import BLOCK, row_directly, rows_by_block, store_row, sum_columns, transpose_rows
 from vireo_kernels.cpu.words import kept_like, sums_like, wide
 from vireo_kernels.filters import Filter, Taps, rounding_of, taps_for
@@ -18,8 +18,6 @@ from vireo_kernels.filters import Filter, Taps, rounding_of, taps_for
 if TYPE_CHECKING:
     from vireo_kernels.color import Layout
     from vireo_kernels.fit import Fit
-
-compiled = njit(nogil=True, cache=True)
 
 
 @compiled
@@ -91,7 +89,7 @@ def plan_of(
     return np.array([keep, low, high, end, top, blocks, picture, row], np.int64)
 
 
-def resize(
+def resize_image(
     image: npt.NDArray[Any],
     *,
     fit: Fit,
@@ -101,7 +99,7 @@ def resize(
     fill: int,
     out: npt.NDArray[Any],
 ) -> None:
-    """`vireo_kernels.resize.resize` of checked arguments into `out`."""
+    """`vireo_kernels.resize.resize_image` of checked arguments into `out`."""
     if layout == "planar":
         count, channels = image.shape[0] * image.shape[1], 1
         source_height, source_width = image.shape[2:]

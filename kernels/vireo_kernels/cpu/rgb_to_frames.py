@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from vireo_kernels.arguments import read_only
 from vireo_kernels.coefficients import CHROMA_BITS, ENCODE_BITS, encode_coefficients
+from vireo_kernels.cpu.compiling import compiled
 from vireo_kernels.cpu.words import fetch_row, largest_code, word_of
 from vireo_kernels.layout import BITS, PixelFormat, words_of
 from vireo_kernels.reference.color import is_cosited, unit_to_codes
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 I32, I64 = np.int32, np.int64
 LUMA8_SHIFT, LUMA16_SHIFT = I32(ENCODE_BITS[8]), I64(ENCODE_BITS[16])
 CHROMA8_SHIFT, CHROMA16_SHIFT = I32(ENCODE_BITS[8] + CHROMA_BITS), I64(ENCODE_BITS[16] + CHROMA_BITS)
-compiled = njit(nogil=True, cache=True)
 
 
 @compiled

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vireo_kernels.reference.color import frames_to_rgb
-from vireo_kernels.reference.resize import resize
+from vireo_kernels.reference.resize import resize_image
 
 if TYPE_CHECKING:
     from vireo_kernels.color import ColorSpec, Layout
@@ -44,7 +44,7 @@ def frames_to_input(
 ) -> npt.NDArray[Any]:
     """See `vireo_kernels.network_input.frames_to_input`."""
     rgb = frames_to_rgb(frames, width=width, height=height, pixel_format=pixel_format, color=color)
-    resized = resize(rgb, fit=fit, filter_name=filter_name, antialias=antialias, fill=fill)
+    resized = resize_image(rgb, fit=fit, filter_name=filter_name, antialias=antialias, fill=fill)
     if dtype != "uint8":
         table = normalization_table(normalization, dtype)
         resized = np.stack([table[channel][resized[:, channel]] for channel in range(3)], axis=1)

@@ -52,10 +52,10 @@ def place(planes: Integers, fit: Fit, *, fill: int) -> Integers:
     return canvas
 
 
-def resize(
+def resize_image(
     image: Integers, *, fit: Fit, filter_name: Filter, antialias: bool, layout: Layout = "planar", fill: int = 0
 ) -> Integers:
-    """See `vireo_kernels.resize.resize`."""
+    """See `vireo_kernels.resize.resize_image`."""
     planar = np.moveaxis(image, 3, 1) if layout == "interleaved" else image
     resized = resize_planes(
         planar, width=fit.resized_width, height=fit.resized_height, filter_name=filter_name, antialias=antialias
