@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ import numpy.typing as npt
 from vireo_server.errors import SettingError
 
 Rows = npt.NDArray[np.uint8]
+#: Computes one row: input `(1, 3, H, W)`, output written into `(1, C, H', W')`.
+Infer = Callable[[Rows, Rows], None]
 
 
 class Runtime(ABC):
@@ -61,18 +63,25 @@ def _runtime(name: str) -> type[Runtime]:
     raise SettingError(f"parameter runtime is {name!r}; allowed: openvino, onnxruntime")
 
 
-def run_rows(pool: Any, infer: Any, batches: Sequence[Rows]) -> Iterator[Rows]:
-    """Run `infer(row, out) -> out` for each row of each batch on a thread pool; yield each batch when its rows are
-    done.
+def run_rows(pool: Executor, infer: Infer, batches: Sequence[Rows], *, shape: tuple[int, ...]) -> Iterator[Rows]:
+    """Run `infer(row, out)` for each row of each batch on a thread pool; yield each batch when its rows are done.
+
+    `shape` is that of one row's output, `(C, H', W')`.
 
     # Note [Why row by row on a CPU]
-    One picture is enough work for a core, and a batch of them only falls out of the cache: rows on one thread each
-    ran faster than batches on all threads. And a row computed alone has the same bits in any company.
+    One picture is enough work for a core, and a batch of them only falls out of the cache: rows on one thread each run
+    faster than batches on all threads. And a row computed alone has the same bits in any company.
     """
-    pending = [[pool.submit(infer, batch[row : row + 1]) for row in range(len(batch))] for batch in batches]
+    outputs = [np.empty((len(batch), *shape), np.uint8) for batch in batches]
+    pending = [
+        [pool.submit(infer, batch[row : row + 1], output[row : row + 1]) for row in range(len(batch))]
+        for batch, output in zip(batches, outputs, strict=True)
+    ]
     try:
-        for futures in pending:
-            yield np.concatenate([future.result() for future in futures])
+        for futures, output in zip(pending, outputs, strict=True):
+            for future in futures:
+                future.result()
+            yield output
     finally:
         for futures in pending:
             for future in futures:

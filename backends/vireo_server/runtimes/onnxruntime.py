@@ -24,12 +24,21 @@ class ONNXRuntime(Runtime):
         options.enable_cpu_mem_arena = False
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="network")
 
     def run(self, batches: Sequence[Rows]) -> Iterator[Rows]:
         """See Runtime.run."""
-        return run_rows(self._pool, self._infer, batches)
+        if not batches:
+            return iter(())
+        return run_rows(self._pool, self._infer, batches, shape=self._shape(batches[0].shape[1:]))
 
-    def _infer(self, row: Rows) -> Rows:
-        output: Rows = self._session.run(None, {self._input: np.ascontiguousarray(row)})[0]
-        return output
+    def _infer(self, row: Rows, out: Rows) -> None:
+        out[:] = self._session.run(None, {self._input: np.ascontiguousarray(row)})[0]
+
+    def _shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of a row's output, which only a run tells; asked once a size."""
+        if shape not in self._shapes:
+            output = self._session.run(None, {self._input: np.zeros((1, *shape), np.uint8)})[0]
+            self._shapes[shape] = output.shape[1:]
+        return self._shapes[shape]

@@ -41,7 +41,8 @@ class OpenVINO(Runtime):
         if not batches:
             return iter(())
         compiled = self._compile(batches[0].shape[1:])
-        return run_rows(self._pool, lambda row: self._infer(compiled, row), batches)
+        shape = tuple(compiled.output(0).shape[1:])
+        return run_rows(self._pool, lambda row, out: self._infer(compiled, row, out), batches, shape=shape)
 
     def _compile(self, shape: tuple[int, ...]) -> Any:
         with self._lock:
@@ -54,13 +55,13 @@ class OpenVINO(Runtime):
             self._compiled.move_to_end(shape)
             return self._compiled[shape]
 
-    def _infer(self, compiled: Any, row: Rows) -> Rows:
+    def _infer(self, compiled: Any, row: Rows, out: Rows) -> None:
         import openvino
 
         if getattr(self._local, "compiled", None) is not compiled:
             self._local.compiled, self._local.request = compiled, compiled.create_infer_request()
         request = self._local.request
+        # Input and output are read and written where they lie; a copy of an output is a millisecond at 720p.
         request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(row), shared_memory=True))
+        request.set_output_tensor(openvino.Tensor(out, shared_memory=True))
         request.infer()
-        output: Rows = request.get_output_tensor().data.copy()
-        return output
