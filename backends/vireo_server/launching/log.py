@@ -34,7 +34,9 @@ _NO_GPU = (
     "Cannot get CUDA device count",
 )
 # What Triton prints without a level, and is no model's; the last is said better by whoever started the server.
-_TRITON_PRINTS = ("+", "|", "Signal (", "error: creating server")
+_TRITON_PRINTS = ("+", "|", "Signal (", " Non-graceful termination detected", "error: creating server")
+# What Triton calls an error when a caller hangs up, and when we stop it with requests under way.
+_NO_ERRORS = ("HandleCancellation called even when", "failed to stop server: Internal - Exit timeout expired")
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def readable(entry: Entry, *, has_gpu: bool) -> str | None:
         entry: what was said.
         has_gpu: whether the machine has one; without, Triton's complaints about its absence are left out.
     """
-    if not entry.message.strip() or (not has_gpu and any(known in entry.message for known in _NO_GPU)):
+    unwanted = _NO_ERRORS if has_gpu else _NO_ERRORS + _NO_GPU
+    if not entry.message.strip() or any(known in entry.message for known in unwanted):
         return None
     if entry.from_model:
         text = entry.message if entry.level in (None, "info") else f"{entry.level}: {entry.message}"

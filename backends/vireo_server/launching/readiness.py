@@ -112,8 +112,8 @@ class Starting:
         if "No module named" in reasons:
             # Stages run isolated, so that what works in a shell may be missing in them.
             remedy = (
-                f"stages see the packages of {sys.prefix!r} alone, neither PYTHONPATH nor those of 'pip install --user'; "
-                f"install what is missing there"
+                f"stages see the packages of {sys.prefix!r} alone, neither PYTHONPATH nor those of "
+                f"'pip install --user'; install what is missing there"
             )
         return ModelLoadError(
             f"serve: {len(failures)} model{'s' * (len(failures) > 1)} could not be loaded:\n{reasons}\n{remedy}"
