@@ -147,7 +147,7 @@ class Exchange:
                 f"REPORT.frames_out {values['frames_out']!r}", f"{len(packets)} PACKETS", "the same number"
             )
         self._read_output(values.get("output"))
-        self.notes += [str(note) for note in values.get("notes") or [] if str(note) not in self.notes]
+        self.notes = list(dict.fromkeys([*self.notes, *map(str, values.get("notes") or [])]))
         if packets and self.output is None:
             raise self._wrong("packets came", "no REPORT.output", "an output with the first packets or before")
         return Reply(packets=packets, timing=timing, report=values)

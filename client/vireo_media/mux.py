@@ -4,9 +4,11 @@
 
 import contextlib
 import io
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +19,7 @@ import av.error
 import av.video.stream
 
 from vireo_media.coded import CodedSegment, check_joinable
-from vireo_media.container import libav_packet
+from vireo_media.container import is_picture_only, libav_packet
 from vireo_media.copying import CopiedStreams
 from vireo_media.dts import DtsBuilder, reorder_depth
 from vireo_media.errors import OutputError, OutputExistsError, VireoError
@@ -39,6 +41,8 @@ FORMATS: Mapping[str, str] = {
 
 _BITEXACT = 0x400
 """AVFMT_FLAG_BITEXACT: no random ids and no dates, so the same packets give the same bytes."""
+
+_MOST_TIMESCALE = 100_000_000
 
 _NO_ROTATION = ("mpegts",)
 _MILLISECONDS = ("matroska", "webm")
@@ -157,7 +161,7 @@ def _write(
     target: Path | BinaryIO, *, format: str, segments: Sequence[CodedSegment], source: VideoInput, frames: int
 ) -> MuxResult:
     with source.source.open() as reader, _output_errors(format):
-        options = {"movflags": "+faststart"} if format in ("mp4", "mov") and isinstance(target, Path) else {}
+        options = _options(format, reader, segments[0].time_base, is_file=isinstance(target, Path))
         file: Any = str(target) if isinstance(target, Path) else target
         with av.open(file, "w", format=format, container_options=options) as writer:
             writer.flags |= _BITEXACT
@@ -175,10 +179,55 @@ def _write(
             copied.write_rest()
     base = segments[0].time_base
     first = min(int(segment.timing[:, PTS].min()) for segment in segments if len(segment.timing))
+    with _output_errors(format):
+        warnings += _check_written(target, format=format, frames=frames, first=first * base)
     last = max(
         int((segment.timing[:, PTS] + segment.timing[:, DURATION]).max()) for segment in segments if len(segment.timing)
     )
     return MuxResult(frames=frames, duration_seconds=float((last - first) * base), warnings=tuple(warnings))
+
+
+def _check_written(target: Path | BinaryIO, *, format: str, frames: int, first: Fraction) -> list[str]:
+    """Read the file back: every frame must be in it. Returns what the container changed.
+
+    Muxers drop what they cannot place, and say so in a log only.
+    """
+    if isinstance(target, Path):
+        file: Any = f"file:{target}"
+    else:
+        target.seek(0)
+        file = target
+    with av.open(file, "r", format=format) as reader:
+        stream = next(stream for stream in reader.streams.video if not is_picture_only(stream))
+        base = stream.time_base or Fraction(1)
+        found, earliest = 0, 2**63
+        for packet in reader.demux(stream):
+            if packet.pts is not None:
+                found, earliest = found + 1, min(earliest, packet.pts)
+    if found != frames:
+        raise OutputError(
+            f"output: {found!r} frames are in the {format!r} file that was written, of {frames!r}; allowed is "
+            f"every "
+            "frame; choose another container, and report this"
+        )
+    shift = earliest * base - first
+    if abs(shift) < Fraction(1, 1000):
+        return []
+    return [f"{format} holds no negative times: all of them, picture and sound, moved by {float(shift):.3f} s"]
+
+
+def _options(format: str, reader: av.container.InputContainer, time_base: Fraction, *, is_file: bool) -> dict[str, str]:
+    """The muxer's own options."""
+    if format not in ("mp4", "mov"):
+        return {}
+    # A track that starts later than the file says so in the movie's time scale, by default milliseconds: too coarse for
+    # a start of video and sound that is exact.
+    rates = [stream.codec_context.sample_rate for stream in reader.streams.audio if stream.codec_context is not None]
+    scale = math.lcm(time_base.denominator, *(rate for rate in rates if rate))
+    options = {"movie_timescale": str(scale if scale <= _MOST_TIMESCALE else time_base.denominator)}
+    if is_file:  # The index in front, so that a player on the network can start at once; it takes a second pass.
+        options["movflags"] = "+faststart"
+    return options
 
 
 def _add_video(

@@ -101,9 +101,7 @@ def cut_segments(source: MediaSource, stream: StreamDescription, *, lookahead_fr
         segment = cutter.add(packet)
         if segment is not None:
             yield segment
-    last = cutter.finish()
-    if last is not None:
-        yield last
+    yield from cutter.finish()
 
 
 def decodable_packets(source: MediaSource, stream: StreamDescription) -> Iterator[CodedPacket]:
@@ -167,11 +165,16 @@ class _Cutter:
             self._candidates.pop(0)
         return None
 
-    def finish(self) -> Segment | None:
-        """The last segment: a rest too short for one of its own joined it."""
-        if not self._packets:
-            return None
-        return self._segment(len(self._packets), overlap=0, cut=None)
+    def finish(self) -> Iterator[Segment]:
+        """What is left at the end of the video: the last segment, and one before it where a cut was still undecided."""
+        while self._candidates:
+            place = self._candidates[0]
+            if self._is_long_enough(place) and self._is_cut(place):
+                yield self._cut(place)
+            else:
+                self._candidates.pop(0)
+        if self._packets:
+            yield self._segment(len(self._packets), overlap=0, cut=None)
 
     def _append(self, packet: CodedPacket) -> None:
         kind: CutKind | None = None
@@ -211,6 +214,14 @@ class _Cutter:
         if len(rest) <= max(_LOOK_AHEAD_PACKETS, self.lookahead_frames + _LEAST_REST_FRAMES):
             return False
         return self._seconds(max(packet.pts for packet in rest) - rest[0].pts) >= _LEAST_REST_SECONDS
+
+    def _is_long_enough(self, place: int) -> bool:
+        """Whether the rest of the video, which ends here, is long enough for a segment of its own."""
+        rest = [packet for packet in self._packets[place:] if self._is_shown(packet)]
+        if len(rest) < _LEAST_REST_FRAMES:
+            return False
+        end = max(packet.pts + packet.duration for packet in rest)
+        return self._seconds(end - self._packets[place].pts) >= _LEAST_REST_SECONDS
 
     def _is_cut(self, place: int) -> bool:
         key, rest = self._packets[place], self._packets[place + 1 :]

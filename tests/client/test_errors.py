@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""What tritonclient and gRPC say, in our words: what is final, and what is tried again."""
+
+import socket
+
+import pytest
+from tritonclient.utils import InferenceServerException
+from vireo_client import Client
+from vireo_client.errors import (
+    CancelledError,
+    FaultError,
+    RefusedError,
+    ServiceError,
+    UnavailableError,
+    UnknownServiceError,
+    WaitError,
+    transport_error,
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "status", "kind", "words"),
+    [
+        # Inside a stream there is no status: stages end their messages with the code.
+        (
+            "in ensemble 'sr', decode at 00:00:03.040: no [INVALID_ARG]",
+            None,
+            RefusedError,
+            "s: decode at 00:00:03.040: no",
+        ),
+        (
+            "decode: 64 streams are open [UNAVAILABLE]",
+            None,
+            UnavailableError,
+            "takes no more now: decode: 64 streams are",
+        ),
+        ("encode: a bug [INTERNAL]", None, FaultError, "failed: encode: a bug; look at its log"),
+        ("decode: aborted [CANCELLED]", None, CancelledError, "stopped: decode: aborted"),
+        # Triton's own words.
+        ("Stub process 'decode_0_0' is not healthy.", None, FaultError, "is not healthy"),
+        ("Request for unknown model: 'x' has no available versions", None, UnavailableError, "takes no more now"),
+        ("Model 'decode' is not ready", "StatusCode.UNAVAILABLE", UnavailableError, "takes no more now"),
+        (
+            "failed to connect to all addresses",
+            "StatusCode.UNAVAILABLE",
+            UnavailableError,
+            "start it with `vireo serve`",
+        ),
+        ("unexpected shape", "StatusCode.INVALID_ARGUMENT", RefusedError, "s: unexpected shape"),
+        ("Deadline Exceeded", "StatusCode.DEADLINE_EXCEEDED", WaitError, "did not answer in time"),
+        (
+            "Request for unknown model: 'x' is not found",
+            "StatusCode.NOT_FOUND",
+            UnknownServiceError,
+            "does not know it",
+        ),
+        ("", "StatusCode.UNKNOWN", FaultError, "no message"),
+    ],
+)
+def test_a_foreign_error_becomes_one_of_ours(
+    message: str, status: str | None, kind: type[ServiceError], words: str
+) -> None:
+    error = transport_error(InferenceServerException(message, status=status), url="h:1", doing="s")
+    assert type(error) is kind
+    assert words in str(error)
+    assert "[" not in str(error)
+    assert "in ensemble" not in str(error)
+
+
+def test_no_server_at_that_address_is_one_message() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"127.0.0.1:{taken.getsockname()[1]}"
+        with Client(url) as client, pytest.raises(UnavailableError, match=f"no server answers at '{url}'"):
+            client.services()

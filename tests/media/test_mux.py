@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: MIT
+"""The written file: every frame at its time, everything else copied, and never half a file under its name."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from vireo_media import mux as mux_module
+from vireo_media.coded import CodedSegment
+from vireo_media.container import MediaSource
+from vireo_media.dts import DtsBuilder, reorder_depth
+from vireo_media.errors import ExchangeError, OutputError, OutputExistsError
+from vireo_media.mux import check_codec, check_output, default_codec, mux
+from vireo_media.probing import VideoInput, probe
+from vireo_media.testing import numbered_clip, numbered_frame, read_frames
+from vireo_media.times import timing_rows
+
+ENCODERS = {"h264": "libx264", "hevc": "libx265", "vp9": "libvpx-vp9", "ffv1": "ffv1"}
+OPTIONS = {
+    "h264": {"preset": "veryfast", "bf": "3"},
+    "hevc": {"preset": "ultrafast", "x265-params": "bframes=3:log-level=none:pools=1"},
+    "vp9": {"deadline": "realtime", "cpu-used": "8"},
+    "ffv1": {},
+}
+
+
+def encode(
+    pts: Sequence[int],
+    *,
+    index: int = 0,
+    first: int = 0,
+    codec: str = "h264",
+    time_base: tuple[int, int] = (1, 25),
+    duration: int = 1,
+    **changes: Any,
+) -> CodedSegment:
+    """A segment as a service gives it back: numbered frames at `pts`, with the encoder's own (useless) DTS."""
+    context: Any = av.CodecContext.create(ENCODERS[codec], "w")
+    context.width, context.height, context.pix_fmt, context.thread_count = 160, 96, "yuv420p", 1
+    context.time_base, context.framerate = Fraction(*time_base), Fraction(25)
+    context.flags |= 1 << 22  # global header
+    context.options = OPTIONS[codec]
+    context.open()
+    packets: list[Any] = []
+    for place, value in enumerate(pts):
+        frame = numbered_frame(first + place, size=(160, 96))
+        frame.pts, frame.time_base = value, Fraction(*time_base)
+        packets += context.encode(frame)
+    packets += context.encode(None)
+    output = {
+        "codec": codec,
+        "extradata": base64.b64encode(context.extradata or b"").decode(),
+        "width": 160,
+        "height": 96,
+        "pixel_format": "yuv420p",
+        "time_base": list(time_base),
+        "sample_aspect_ratio": None,
+        "rotation": 0,
+        "color": {
+            "matrix": "bt709",
+            "range": "tv",
+            "transfer": "bt709",
+            "primaries": "bt709",
+            "chroma_location": "left",
+        },
+        "hdr": None,
+        "frame_rate": [25, 1],
+    }
+    rows = [(packet.pts, -12345, duration, int(packet.is_keyframe)) for packet in packets]
+    data = [bytes(packet) for packet in packets]
+    return CodedSegment(index=index, output=output | changes, timing=timing_rows(rows), packets=lambda: data)
+
+
+@pytest.fixture(scope="session")
+def source_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "source.mp4"
+    numbered_clip(path, frames=100, size=(64, 48), audio="aac", metadata={"title": "A title"})
+    return path
+
+
+@pytest.fixture
+def source(source_path: Path) -> VideoInput:
+    return probe(MediaSource(source_path))
+
+
+def sound(path: Path) -> list[tuple[Fraction, bytes]]:
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        return [(packet.pts * packet.time_base, bytes(packet)) for packet in container.demux(stream) if packet.size]
+
+
+@pytest.mark.parametrize("lengths", [(100,), (40, 1, 2, 3, 54), (1, 99), (98, 2)])
+@pytest.mark.parametrize(("codec", "suffix"), [("h264", "mp4"), ("hevc", "mp4"), ("h264", "mov"), ("vp9", "webm")])
+def test_segments_of_any_length_join(
+    tmp_path: Path, source: VideoInput, lengths: Sequence[int], codec: str, suffix: str
+) -> None:
+    """Parts of 1 and 2 frames too: their encoders' DTS would end the file early (x264) or be rubbish (x265)."""
+    segments, first = [], 0
+    for index, length in enumerate(lengths):
+        segments.append(encode(range(first, first + length), index=index, first=first, codec=codec))
+        first += length
+    path = tmp_path / f"out.{suffix}"
+    result = mux(path, segments=segments, source=source)
+    shown = list(read_frames(path))
+    assert [number for _, number in shown] == list(range(100))
+    assert [time for time, _ in shown] == [Fraction(i, 25) for i in range(100)]
+    assert (result.frames, result.duration_seconds) == (100, 4.0)
+    with av.open(str(path)) as container:
+        times = [packet.dts for packet in container.demux(video=0) if packet.size]
+        assert times == sorted(set(times))
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_joined_pictures_are_those_of_the_parts(tmp_path: Path, source: VideoInput) -> None:
+    parts = [encode(range(50), first=0), encode(range(50, 100), index=1, first=50)]
+    expected = []
+    for number, part in enumerate(parts):
+        mux(tmp_path / f"{number}.mp4", segments=[part], source=source)
+        expected += pictures(tmp_path / f"{number}.mp4")
+    mux(tmp_path / "joined.mp4", segments=parts, source=source)
+    assert pictures(tmp_path / "joined.mp4") == expected
+
+
+def pictures(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [np.ascontiguousarray(frame.to_ndarray()).tobytes() for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize("time_base", [(1, 1000), (1001, 24000), (1, 90000)])
+def test_a_variable_frame_rate_keeps_every_time(tmp_path: Path, source: VideoInput, time_base: tuple[int, int]) -> None:
+    pts = [7 + 40 * i + (i * i) % 37 for i in range(60)]
+    parts = [encode(pts[:35], time_base=time_base), encode(pts[35:], index=1, first=35, time_base=time_base)]
+    mux(tmp_path / "out.mp4", segments=parts, source=source)
+    shown = list(read_frames(tmp_path / "out.mp4"))
+    assert shown == [(Fraction(value) * Fraction(*time_base), number) for number, value in enumerate(pts)]
+
+
+def test_sound_and_metadata_are_copied_untouched(tmp_path: Path, source: VideoInput, source_path: Path) -> None:
+    mux(tmp_path / "out.mp4", segments=[encode(range(100))], source=source)
+    assert sound(tmp_path / "out.mp4") == sound(source_path)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.metadata["title"] == "A title"
+        assert container.streams.video[0].codec_tag == "avc1"
+
+
+def test_everything_beside_the_picture_is_copied(tmp_path: Path) -> None:
+    """Two sounds with languages, a subtitle, chapters and a font, in Matroska."""
+    path = rich_file(tmp_path)
+    result = mux(tmp_path / "out.mkv", segments=[encode(range(50))], source=probe(MediaSource(path)))
+    assert result.warnings == ()
+    with av.open(str(path)) as before, av.open(str(tmp_path / "out.mkv")) as after:
+        kinds = [
+            (stream.type, stream.metadata.get("language"), stream.metadata.get("title")) for stream in after.streams
+        ]
+        assert kinds == [
+            ("video", None, None),
+            ("audio", "eng", "Main"),
+            ("audio", "deu", None),
+            ("subtitle", "fra", None),
+            ("attachment", None, None),
+        ]
+        assert [chapter["metadata"] for chapter in after.chapters()] == [{"title": "One"}, {"title": "Two"}]
+        assert [(c["start"], c["end"]) for c in after.chapters()] == [(c["start"], c["end"]) for c in before.chapters()]
+        assert after.streams[4].data == b"a font"
+    for index in (1, 2, 3):
+        assert packets_of(tmp_path / "out.mkv", index) == packets_of(path, index) != []
+
+
+def packets_of(path: Path, index: int) -> list[tuple[int, int, bytes]]:
+    with av.open(str(path)) as container:
+        return [(packet.pts, packet.duration, bytes(packet)) for packet in container.demux(index) if packet.size]
+
+
+def rich_file(folder: Path) -> Path:
+    path = folder / "rich.mkv"
+    numbered_clip(folder / "plain.mkv", frames=50, size=(64, 48), audio="aac", bframes=0)
+    # A part of a subtitle file, so that libav makes the packets.
+    srt = "1\n00:00:00,500 --> 00:00:01,000\nBonjour\n\n2\n00:00:01,200 --> 00:00:01,900\nLe monde\n\n"
+    with (
+        av.open(str(folder / "plain.mkv")) as plain,
+        av.open(io.BytesIO(srt.encode()), format="srt") as words,
+        av.open(str(path), "w") as writer,
+    ):
+        picture, tone = plain.streams.video[0], plain.streams.audio[0]
+        copies = {
+            0: [writer.add_stream_from_template(picture, opaque=True)],
+            1: [writer.add_stream_from_template(tone), writer.add_stream_from_template(tone)],
+        }
+        copies[1][0].metadata.update({"language": "eng", "title": "Main"})
+        copies[1][1].metadata.update({"language": "deu"})
+        subtitle = writer.add_stream_from_template(words.streams.subtitles[0])
+        subtitle.metadata["language"] = "fra"
+        writer.add_attachment("font.ttf", "font/ttf", b"a font")
+        base = Fraction(1, 1000)
+        writer.set_chapters(
+            [
+                {"id": 1, "start": 0, "end": 1000, "time_base": base, "metadata": {"title": "One"}},
+                {"id": 2, "start": 1000, "end": 2000, "time_base": base, "metadata": {"title": "Two"}},
+            ]
+        )
+        for packet in words.demux(0):
+            if packet.size:
+                packet.stream = subtitle
+                writer.mux(packet)
+        for packet in plain.demux():
+            for copy in copies[packet.stream_index] if packet.size else []:
+                packet.stream = copy
+                writer.mux(packet)
+    return path
+
+
+def test_what_the_container_cannot_hold_is_named(tmp_path: Path) -> None:
+    path = rich_file(tmp_path)
+    result = mux(tmp_path / "out.mp4", segments=[encode(range(50))], source=probe(MediaSource(path)))
+    assert [warning.split(" was ")[0] for warning in result.warnings] == [
+        "subtitle stream #3 (subrip)",
+        "attachment stream #4 (font.ttf)",
+    ]
+    assert all("mp4 cannot hold it" in warning for warning in result.warnings)
+    result = mux(tmp_path / "out.webm", segments=[encode(range(50), codec="vp9")], source=probe(MediaSource(path)))
+    assert sum("aac" in warning for warning in result.warnings) == 2
+
+
+def test_a_second_video_stream_is_named(tmp_path: Path, source_path: Path) -> None:
+    path = tmp_path / "two.mkv"
+    with av.open(str(source_path)) as reader, av.open(str(path), "w") as writer:
+        copies = [writer.add_stream_from_template(reader.streams.video[0], opaque=True) for _ in range(2)]
+        for packet in reader.demux(video=0):
+            for copy in copies if packet.size else []:
+                packet.stream = copy
+                writer.mux(packet)
+    result = mux(tmp_path / "out.mkv", segments=[encode(range(10))], source=probe(MediaSource(path)))
+    assert any("video stream #1 (h264) was left out" in warning for warning in result.warnings)
+
+
+def test_hevc_in_mp4_is_tagged_hvc1_and_colours_are_written(tmp_path: Path, source: VideoInput) -> None:
+    mux(tmp_path / "out.mp4", segments=[encode(range(10), codec="hevc")], source=source)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_tag == "hvc1"
+        context = stream.codec_context
+        assert (context.colorspace, context.color_range, context.color_trc, context.color_primaries) == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("angle", [90, 180, -90])
+def test_rotation_is_kept(tmp_path: Path, angle: int) -> None:
+    numbered_clip(tmp_path / "in.mp4", frames=10, size=(64, 48), rotation=angle)
+    source = probe(MediaSource(tmp_path / "in.mp4"))
+    segment = encode(range(10), rotation=source.description.rotation)
+    for name in ("out.mp4", "out.mov", "out.mkv"):
+        assert mux(tmp_path / name, segments=[segment], source=source).warnings == ()
+        assert abs(probe(MediaSource(tmp_path / name)).description.rotation) == abs(angle)
+    assert "cannot hold the rotation" in mux(tmp_path / "out.ts", segments=[segment], source=source).warnings[0]
+
+
+def test_lossless_ffv1_goes_into_mkv(tmp_path: Path, source: VideoInput) -> None:
+    segment = encode(range(10), codec="ffv1")
+    mux(tmp_path / "out.mkv", segments=[segment], source=source)
+    assert [number for _, number in read_frames(tmp_path / "out.mkv")] == list(range(10))
+    with pytest.raises(OutputError, match=r"'webm' file cannot hold codec 'ffv1'.*choose another container"):
+        mux(tmp_path / "out.webm", segments=[segment], source=source)
+    with pytest.raises(OutputError, match="cannot hold codec 'h264'"):
+        check_codec("webm", "h264")
+    check_codec("webm", default_codec("webm"))
+    check_codec("mp4", default_codec("mp4"))
+
+
+def test_times_between_milliseconds_are_named_where_they_move(tmp_path: Path, source: VideoInput) -> None:
+    exact, between = encode(range(10)), encode(range(10), time_base=(1001, 24000))
+    assert mux(tmp_path / "out.webm", segments=[vp9(exact)], source=source).warnings[1:] == ()
+    assert "to the millisecond" in mux(tmp_path / "out.mkv", segments=[between], source=source).warnings[0]
+    assert mux(tmp_path / "out.mp4", segments=[between], source=source).warnings == ()
+
+
+def vp9(segment: CodedSegment) -> CodedSegment:
+    return encode(segment.timing[:, 0].tolist(), codec="vp9")
+
+
+def test_the_same_packets_give_the_same_bytes(tmp_path: Path, source: VideoInput) -> None:
+    parts = [encode(range(50)), encode(range(50, 100), index=1, first=50)]
+    for suffix in ("mp4", "mkv", "mov", "ts"):
+        files = [tmp_path / f"{name}.{suffix}" for name in ("one", "two")]
+        for file in files:
+            mux(file, segments=parts, source=source)
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_file_object_can_be_written(tmp_path: Path, source: VideoInput) -> None:
+    target = io.BytesIO()
+    mux(target, segments=[encode(range(100))], source=source, format="mp4")
+    assert [number for _, number in read_frames(target.getvalue())] == list(range(100))
+    with pytest.raises(OutputError, match="give `format`"):
+        mux(io.BytesIO(), segments=[encode(range(3))], source=source)
+
+
+def test_segments_that_do_not_fit_are_refused(tmp_path: Path, source: VideoInput) -> None:
+    first = encode(range(10))
+    for second, words in (
+        (encode(range(10, 20), index=1, extradata="AAAA"), "another extradata than segment 0"),
+        (encode(range(10, 20), index=1, codec="hevc"), "another codec, extradata"),
+        (encode(range(9, 20), index=1), "segment 1 begins at 00:00:00.360, before the one before it ends"),
+    ):
+        with pytest.raises(ExchangeError, match=words):
+            mux(tmp_path / "out.mp4", segments=[first, second], source=source)
+    timing = first.timing.copy()
+    timing[3, 0] = -(2**63)
+    with pytest.raises(ExchangeError, match="frames without a time"):
+        mux(tmp_path / "out.mp4", segments=[replace(first, timing=timing)], source=source)
+    with pytest.raises(OutputError, match="no frame came back"):
+        mux(tmp_path / "out.mp4", segments=[encode([])], source=source)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("bug"), OSError(28, "No space left on device")])
+def test_nothing_is_left_behind_when_writing_fails(
+    tmp_path: Path, source: VideoInput, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The output that was there stays as it was."""
+    path = tmp_path / "out.mp4"
+    path.write_text("before")
+
+    def broken() -> Any:
+        yield from list(encode(range(5)).packets())[:3]
+        raise error
+
+    segment = replace(encode(range(5)), packets=broken)
+    with pytest.raises(OutputError if isinstance(error, OSError) else type(error)):
+        mux(path, segments=[segment], source=source)
+    assert path.read_text() == "before"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_an_output_that_cannot_be_is_refused_before_any_work(tmp_path: Path) -> None:
+    assert check_output(tmp_path / "new.MKV", overwrite=False) == "matroska"
+    (tmp_path / "there.mp4").touch()
+    (tmp_path / "folder.mp4").mkdir()
+    assert check_output(tmp_path / "there.mp4", overwrite=True) == "mp4"
+    for name, words in (
+        ("clip.avi", r"suffix '\.avi' names no container.*allowed are \.mp4, \.m4v"),
+        ("folder.mp4", "is a folder"),
+        ("none/clip.mp4", "there is no folder"),
+    ):
+        with pytest.raises(OutputError, match=words):
+            check_output(tmp_path / name, overwrite=True)
+    with pytest.raises(OutputExistsError, match="is there already"):
+        check_output(tmp_path / "there.mp4", overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("pts", "depth"),
+    [([], 0), ([5], 0), ([0, 1, 2], 0), ([0, 2, 1], 1), ([0, 4, 2, 1, 3], 2), ([0, 8, 4, 2, 1, 3, 6, 5, 7], 3)],
+)
+def test_the_reorder_depth_is_the_smallest_that_decodes_in_time(pts: list[int], depth: int) -> None:
+    assert reorder_depth(pts) == depth
+    times = list(DtsBuilder(depth=depth, step=1).of(pts))
+    assert times == sorted(set(times))
+    assert all(dts <= value for dts, value in zip(times, pts, strict=True))
+    if depth:
+        times = list(DtsBuilder(depth=depth - 1, step=1).of(pts))
+        assert any(dts > value for dts, value in zip(times, pts, strict=True))
+
+
+def test_every_suffix_has_a_muxer() -> None:
+    for format in mux_module.FORMATS.values():
+        assert av.format.ContainerFormat(format, "w").is_output
