@@ -38,6 +38,28 @@ def _round_half_up(value: Fraction) -> int:
     return (2 * value.numerator + value.denominator) // (2 * value.denominator)
 
 
+DITHER_BITS = 6
+DITHER: tuple[tuple[int, ...], ...] = (
+    (0, 32, 8, 40, 2, 34, 10, 42),
+    (48, 16, 56, 24, 50, 18, 58, 26),
+    (12, 44, 4, 36, 14, 46, 6, 38),
+    (60, 28, 52, 20, 62, 30, 54, 22),
+    (3, 35, 11, 43, 1, 33, 9, 41),
+    (51, 19, 59, 27, 49, 17, 57, 25),
+    (15, 47, 7, 39, 13, 45, 5, 37),
+    (63, 31, 55, 23, 61, 29, 53, 21),
+)
+"""The ordered dither (B. E. Bayer, 1973) of the sample at row y and column x of its plane: `DITHER[y % 8][x % 8]`.
+
+It takes the place of the half of rounding: (2 d + 1) / 128 of a code instead of 1/2, so its mean is the same.
+"""
+
+
+def dither_offset(row: int, column: int, shift: int) -> int:
+    """What dithering adds to the offset of a sum with `shift` fraction bits: -63/128 .. 63/128 of a code."""
+    return (2 * DITHER[row % 8][column % 8] + 1 - (1 << DITHER_BITS)) << (shift - DITHER_BITS - 1)
+
+
 @dataclass(frozen=True)
 class DecodeCoefficients:
     """YUV codes to RGB: R = (y Y + rv V16 + offset_r) >> shift, G and B likewise, then clipped to 0 .. maximum.

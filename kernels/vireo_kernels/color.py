@@ -136,6 +136,7 @@ def rgb_to_frames(
     pixel_format: PixelFormat,
     color: ColorSpec,
     layout: Layout = "planar",
+    dither: bool = False,
     out: Array | None = None,
 ) -> Array:
     """Convert R'G'B' to FRAMES; the matching opposite of `frames_to_rgb`.
@@ -149,6 +150,9 @@ def rgb_to_frames(
         pixel_format: `nv12` or `p010`.
         color: matrix, range and chroma location to write.
         layout: of `rgb`.
+        dither: round by an ordered 8 x 8 pattern (the same in each picture) instead of half up, so that smooth
+        gradients
+            show no bands; uint8 then counts as uint16 of 257 times its code.
         out: the result's array, C-contiguous; made if not given.
 
     Returns:
@@ -173,5 +177,7 @@ def rgb_to_frames(
         require_writable(function, "out", out)
     from vireo_kernels.cpu import rgb_to_frames as cpu
 
-    cpu.rgb_to_frames(rgb, width=width, height=height, pixel_format=pixel_format, color=color, layout=layout, out=out)
+    cpu.rgb_to_frames(
+        rgb, width=width, height=height, pixel_format=pixel_format, color=color, layout=layout, dither=dither, out=out
+    )
     return out

@@ -18,7 +18,7 @@ from vireo_kernels.coefficients import CHROMA_BITS, ENCODE_BITS, encode_coeffici
 from vireo_kernels.cpu.compiling import compiled
 from vireo_kernels.cpu.words import fetch_row, largest_code, word_of
 from vireo_kernels.layout import BITS, PixelFormat, words_of
-from vireo_kernels.reference.color import is_cosited, unit_to_codes
+from vireo_kernels.reference.color import dither_offsets, is_cosited, unit_to_codes
 
 if TYPE_CHECKING:
     from vireo_kernels.color import ColorSpec, Layout
@@ -146,15 +146,18 @@ def _encode8(rgb, width, height, vertical, horizontal, k, interleaved, words):
 
 
 @compiled
-def _mix16(red, green, blue, kr, kg, kb, offset, shift, out):
+def _mix16(red, green, blue, kr, kg, kb, offsets, shift, out):
     for i in range(red.size):
-        value = (I64(red[i]) * kr + I64(green[i]) * kg + I64(blue[i]) * kb + offset) >> shift
+        value = (I64(red[i]) * kr + I64(green[i]) * kg + I64(blue[i]) * kb + offsets[i]) >> shift
         out[i] = word_of(min(max(value, I64(0)), I64(largest_code(out))), out)
 
 
 @compiled
-def _encode16(rgb, table, width, height, vertical, horizontal, k, interleaved, words):
-    """16-bit codes or floats to frames, as `_encode8`; rows are fetched into three slots, so each is read once."""
+def _encode16(rgb, table, width, height, vertical, horizontal, k, luma_offsets, chroma_offsets, interleaved, words):
+    """16-bit codes or floats to frames, as `_encode8`; rows are fetched into slots, so that each is read once.
+
+    The offsets are those of each column, for the rows 0..7 that repeat.
+    """
     half = (width + 1) // 2
     mixed = np.empty(3 * width, np.uint16)
     slots = np.empty((4, 3, width), np.uint16)
@@ -178,7 +181,7 @@ def _encode16(rgb, table, width, height, vertical, horizontal, k, interleaved, w
                     at = ((3 * t + plane) * height + row) * width
                     fetch_row(rgb[at : at + width], table, slot[plane])
             target = words[t, row]
-            _mix16(slot[0], slot[1], slot[2], yr, yg, yb, k[9], LUMA16_SHIFT, target[:width])
+            _mix16(slot[0], slot[1], slot[2], yr, yg, yb, luma_offsets[row % 8], LUMA16_SHIFT, target[:width])
             if width % 2:
                 target[width] = target[width - 1]
             if row % 2 == 0 and row != height - 1:
@@ -196,14 +199,17 @@ def _encode16(rgb, table, width, height, vertical, horizontal, k, interleaved, w
                 )
                 _row_sums(sums[plane], width, left, centre, right, averages[plane])
             r, g, b = averages[0], averages[1], averages[2]
-            _mix16(r, g, b, ur, ug, ub, k[10], CHROMA16_SHIFT, pair[0])
-            _mix16(r, g, b, vr, vg, vb, k[10], CHROMA16_SHIFT, pair[1])
+            offsets = chroma_offsets[row // 2 % 8]
+            _mix16(r, g, b, ur, ug, ub, offsets, CHROMA16_SHIFT, pair[0])
+            _mix16(r, g, b, vr, vg, vb, offsets, CHROMA16_SHIFT, pair[1])
             _pair(pair[0], pair[1], words[t, height + row // 2])
 
 
 @cache
 def code_table(dtype: str) -> npt.NDArray[np.uint16]:
-    """For float16 the 16-bit code of each bit pattern (numba has no float16 on the CPU); nothing for other types."""
+    """The 16-bit code of each uint8 or float16 (by its bits: numba has no float16 on the CPU); nothing for others."""
+    if dtype == "uint8":
+        return read_only(np.arange(256).astype(np.uint16) * np.uint16(257))
     words = np.arange(65536 if dtype == "float16" else 0).astype(np.uint16)
     return read_only(unit_to_codes(words.view(np.float16)))
 
@@ -216,18 +222,34 @@ def rgb_to_frames(
     pixel_format: PixelFormat,
     color: ColorSpec,
     layout: Layout,
+    dither: bool,
     out: npt.NDArray[np.uint8],
 ) -> None:
     """`vireo_kernels.color.rgb_to_frames` of checked arguments into `out`."""
     bits = BITS[pixel_format]
     dtype = str(rgb.dtype)
-    c = encode_coefficients(color.matrix, color.color_range, bits, 8 if dtype == "uint8" else 16)
+    plain8 = dtype == "uint8" and not dither
+    c = encode_coefficients(color.matrix, color.color_range, bits, 8 if plain8 else 16)
     k = np.array([c.yr, c.yg, c.yb, c.ur, c.ug, c.ub, c.vr, c.vg, c.vb, c.offset_y, c.offset_c], np.int64)
     vertical, horizontal = is_cosited(color.chroma_location)
     words = words_of(out, pixel_format)
     interleaved = layout == "interleaved"
     flat = read_only(rgb.view(np.uint16) if dtype == "float16" else rgb).reshape(-1)
-    if dtype == "uint8":
+    if plain8:
         _encode8(flat, width, height, vertical, horizontal, k, interleaved, words)
         return
-    _encode16(flat, code_table(dtype), width, height, vertical, horizontal, k, interleaved, words)
+    luma_offsets = c.offset_y + dither_offsets(8, width, c.shift_y, dither=dither)
+    chroma_offsets = c.offset_c + dither_offsets(8, (width + 1) // 2, c.shift_c, dither=dither)
+    _encode16(
+        flat,
+        code_table(dtype),
+        width,
+        height,
+        vertical,
+        horizontal,
+        k,
+        luma_offsets,
+        chroma_offsets,
+        interleaved,
+        words,
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vireo_kernels.coefficients import decode_coefficients, encode_coefficients
+from vireo_kernels.coefficients import decode_coefficients, dither_offset, encode_coefficients
 from vireo_kernels.layout import BITS, PixelFormat, frames_shape, words_of
 
 if TYPE_CHECKING:
@@ -61,20 +61,30 @@ def codes_to_rgb(
     return np.clip(red, 0, c.maximum), np.clip(green, 0, c.maximum), np.clip(blue, 0, c.maximum)
 
 
-def rgb_to_luma(rgb: Integers, *, color: ColorSpec, bits: int, rgb_bits: int) -> Integers:
+def dither_offsets(height: int, width: int, shift: int, *, dither: bool) -> Integers:
+    """`(height, width)`: what is added to each sum before its shift; nothing without dithering."""
+    tile = [[dither_offset(row, column, shift) if dither else 0 for column in range(8)] for row in range(8)]
+    return np.tile(np.array(tile, np.int64), (-(-height // 8), -(-width // 8)))[:height, :width]
+
+
+def rgb_to_luma(rgb: Integers, *, color: ColorSpec, bits: int, rgb_bits: int, dither: bool = False) -> Integers:
     """`(..., 3, H, W)` RGB to luma codes `(..., H, W)`."""
     c = encode_coefficients(color.matrix, color.color_range, bits, rgb_bits)
     red, green, blue = np.moveaxis(rgb, -3, 0)
-    luma: Integers = (c.yr * red + c.yg * green + c.yb * blue + c.offset_y) >> c.shift_y
+    offsets = c.offset_y + dither_offsets(rgb.shape[-2], rgb.shape[-1], c.shift_y, dither=dither)
+    luma: Integers = (c.yr * red + c.yg * green + c.yb * blue + offsets) >> c.shift_y
     return luma.clip(0, c.maximum)
 
 
-def rgb16_to_chroma(rgb16: Integers, *, color: ColorSpec, bits: int, rgb_bits: int) -> tuple[Integers, Integers]:
+def rgb16_to_chroma(
+    rgb16: Integers, *, color: ColorSpec, bits: int, rgb_bits: int, dither: bool = False
+) -> tuple[Integers, Integers]:
     """Sixteen times the (averaged) RGB `(..., 3, H, W)` to U and V codes `(..., H, W)`."""
     c = encode_coefficients(color.matrix, color.color_range, bits, rgb_bits)
     red, green, blue = np.moveaxis(rgb16, -3, 0)
-    u = (c.ur * red + c.ug * green + c.ub * blue + c.offset_c) >> c.shift_c
-    v = (c.vr * red + c.vg * green + c.vb * blue + c.offset_c) >> c.shift_c
+    offsets = c.offset_c + dither_offsets(rgb16.shape[-2], rgb16.shape[-1], c.shift_c, dither=dither)
+    u = (c.ur * red + c.ug * green + c.ub * blue + offsets) >> c.shift_c
+    v = (c.vr * red + c.vg * green + c.vb * blue + offsets) >> c.shift_c
     return np.clip(u, 0, c.maximum), np.clip(v, 0, c.maximum)
 
 
@@ -122,11 +132,18 @@ def frames_to_rgb(
 
 
 def rgb_to_frames(
-    rgb: npt.NDArray[Any], *, pixel_format: PixelFormat, color: ColorSpec, layout: Layout = "planar"
+    rgb: npt.NDArray[Any],
+    *,
+    pixel_format: PixelFormat,
+    color: ColorSpec,
+    layout: Layout = "planar",
+    dither: bool = False,
 ) -> npt.NDArray[np.uint8]:
     """See `vireo_kernels.color.rgb_to_frames`."""
     if rgb.dtype.kind == "f":
         rgb = unit_to_codes(rgb)
+    elif dither and rgb.dtype == np.uint8:
+        rgb = rgb.astype(np.uint16) * np.uint16(257)
     rgb_bits = 8 * rgb.itemsize
     planar = rgb.astype(np.int64)
     if layout == "interleaved":
@@ -134,9 +151,9 @@ def rgb_to_frames(
     count, _, height, width = planar.shape
     bits = BITS[pixel_format]
     vertical, horizontal = is_cosited(color.chroma_location)
-    luma = rgb_to_luma(planar, color=color, bits=bits, rgb_bits=rgb_bits)
+    luma = rgb_to_luma(planar, color=color, bits=bits, rgb_bits=rgb_bits, dither=dither)
     averaged = downsample(downsample(planar, axis=2, cosited=vertical), axis=3, cosited=horizontal)
-    u, v = rgb16_to_chroma(averaged, color=color, bits=bits, rgb_bits=rgb_bits)
+    u, v = rgb16_to_chroma(averaged, color=color, bits=bits, rgb_bits=rgb_bits, dither=dither)
     out = np.empty(frames_shape(count, width=width, height=height, pixel_format=pixel_format), np.uint8)
     words = words_of(out, pixel_format)
     shift = 0 if bits == 8 else 6
