@@ -19,6 +19,7 @@ from vireo_server.launching.process import ServerProcess
 _LISTENING = ("Started HTTPService at", "Started GRPCInferenceService at", "Started Metrics Service at")
 _FAILURE_GRACE_SECONDS = 2.0
 _PROBE_SECONDS = 5.0
+_PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Starting:
             StartTimeoutError: the time is over.
             KeyboardInterrupt: `interrupted` said so.
         """
-        end = time.monotonic() + seconds
+        began = time.monotonic()
+        patience_asked = False
         failed_at: float | None = None
         while True:
             ended = self.process.exit_code() is not None
@@ -69,8 +71,11 @@ class Starting:
                 raise self.death()
             if interrupted():
                 raise KeyboardInterrupt
-            if now > end:
+            if now - began > seconds:
                 raise self._timeout(seconds)
+            if now - began > _PATIENCE_SECONDS and not patience_asked:
+                patience_asked = True
+                self.log.note(f"still loading {self._missing()}; the first start compiles kernels and networks")
             self.log.wait(0.1)
 
     def death(self) -> LaunchError:
@@ -119,10 +124,12 @@ class Starting:
             f"serve: {len(failures)} model{'s' * (len(failures) > 1)} could not be loaded:\n{reasons}\n{remedy}"
         )
 
+    def _missing(self) -> str:
+        return ", ".join(sorted(set(self.models) - self.log.live_models())) or "nothing"
+
     def _timeout(self, seconds: float) -> LaunchError:
-        missing = ", ".join(sorted(set(self.models) - self.log.live_models())) or "none"
         last = self.log.last_words(count=1)
         return StartTimeoutError(
-            f"serve: Triton was not ready within {seconds:g} s; not loaded yet: {missing}; its last words: {last!r}; "
-            f"run with --verbose to see what it does"
+            f"serve: Triton was not ready within {seconds:g} s; not loaded yet: {self._missing()}; "
+            f"its last words: {last!r}; run with --verbose to see what it does"
         )

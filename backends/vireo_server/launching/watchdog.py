@@ -5,9 +5,9 @@ Triton leaves a dead stub dead, goes on saying that its model is ready, and fail
 model and loading it again is what brings it back.
 
 Note [What a dead stage owes]
-A request that `execute` was still working on is answered with an error within about a second. One that the stage had put
-off (`get_response_sender`, answered later from a thread) is never answered, whatever is done to the model: its caller
-must stop waiting by itself and send the segment again under a new id.
+A request that `execute` was still working on is answered with an error within about a second. One that the stage had
+put off (`get_response_sender`, answered later from a thread) is never answered, whatever is done to the model: its
+caller must stop waiting by itself and send the segment again under a new id.
 """
 
 from __future__ import annotations
