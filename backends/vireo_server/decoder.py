@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from vireo_kernels.layout import planes_to_frames
+from vireo_media.container import libav_packet
 from vireo_media.description import StreamDescription
 
 from vireo_server.errors import BadInput, clock, codec_errors
@@ -54,6 +56,7 @@ class Decoder:
         self._time_base = Fraction(*description.time_base)
         self._durations: dict[int, int] = {}
         self._discarded: set[int] = set()
+        self._without_pts: deque[int] = deque()
         self._flushed = False
         name = _DECODERS.get(description.codec, description.codec)
         with codec_errors(
@@ -82,16 +85,13 @@ class Decoder:
                 stage="decode",
                 seconds=self.seconds(pts),
             )
-        packet = av.Packet(data)
-        packet.time_base = self._time_base
-        if pts != UNKNOWN:
-            packet.pts = pts
-            self._durations[pts] = duration if duration > 0 else 0
+        if pts == UNKNOWN:
+            self._without_pts.append(dts)
+        else:
+            self._durations[pts] = max(duration, 0)
             if flags & _DISCARD:
                 self._discarded.add(pts)
-        if dts != UNKNOWN:
-            packet.dts = dts
-        packet.duration = max(duration, 0)
+        packet = libav_packet(data, pts=pts, dts=dts, duration=max(duration, 0), time_base=self._time_base)
         with self._errors(f"decoding a packet of {self.description.codec}", pts):
             return self._pictures(self._context.decode(packet))
 
@@ -112,19 +112,27 @@ class Decoder:
     @property
     def held(self) -> int:
         """Pictures that went in as packets and have not come out."""
-        return len(self._durations)
+        return len(self._durations) + len(self._without_pts)
 
     def _pictures(self, frames: list[av.VideoFrame]) -> list[Picture]:
         pictures = []
         for frame in frames:
             pts = UNKNOWN if frame.pts is None else frame.pts
+            if self._without_pts and pts not in self._durations:
+                # AVI has no pts, and what libav makes of its dts are guesses: pictures come out in display order, and their
+                # times are the decoding times in order.
+                pts = self._without_pts.popleft()
             duration = self._durations.pop(pts, 0) or frame.duration or 0
-            if pts in self._discarded:
+            if pts in self._discarded or not self._is_wanted(pts):
                 self._discarded.discard(pts)
                 continue
             self._check(frame, pts)
             pictures.append(Picture(frame, pts, duration))
         return pictures
+
+    def _is_wanted(self, pts: int) -> bool:
+        emit = self.description.emit
+        return emit is None or pts == UNKNOWN or emit[0] <= pts < emit[1]
 
     def _check(self, frame: av.VideoFrame, pts: int) -> None:
         if frame.is_corrupt:
@@ -145,7 +153,7 @@ class Decoder:
             )
 
     def _check_complete(self) -> None:
-        missing = sorted(set(self._durations) - self._discarded)
+        missing = sorted(pts for pts in set(self._durations) - self._discarded if self._is_wanted(pts))
         if missing and self.description.codec not in _HIDDEN_PICTURES:
             raise BadInput(
                 f"{len(missing)} of the packets gave no picture, the first at "

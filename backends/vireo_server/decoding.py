@@ -15,7 +15,7 @@ from vireo_media.description import StreamDescription
 from vireo_server import tags
 from vireo_server.decoder import Decoder, Picture, layout_of, write_row
 from vireo_server.errors import BadInput, StageError
-from vireo_server.formats import NO_PICTURE, SOURCE, UNKNOWN, frame_shape, spare_rows
+from vireo_server.formats import NO_PICTURE, SOURCE, frame_shape, spare_rows
 from vireo_server.sequences import Stage, Streams
 from vireo_server.settings import DecodeSettings
 from vireo_server.wire import Request, Tensors
@@ -75,9 +75,9 @@ class DecodeStage(Stage):
         timing = request.array("PACKET_TIMING").reshape(-1, 4)
         self._check_packets(packets, timing)
         for data, row in zip(packets, timing, strict=True):
-            self._accept(self._decoder.decode(data, row))
+            self._waiting += self._decoder.decode(data, row)
         if not packets or request.end:
-            self._accept(self._decoder.flush())
+            self._waiting += self._decoder.flush()
         # As many rows as packets, so that in the long run nothing piles up here whatever size of chunk the caller
         # chose.
         self._rows = min(max(self._rows, len(packets)), self._settings.max_rows)
@@ -92,13 +92,6 @@ class DecodeStage(Stage):
         """Free the codec context and the pictures that wait."""
         self._decoder = None
         self._waiting.clear()
-
-    def _accept(self, pictures: list[Picture]) -> None:
-        assert self._decoder is not None
-        emit = self._decoder.description.emit
-        for picture in pictures:
-            if emit is None or picture.pts == UNKNOWN or emit[0] <= picture.pts < emit[1]:
-                self._waiting.append(picture)
 
     def _give(self, pictures: list[Picture]) -> Tensors:
         assert self._decoder is not None
