@@ -119,8 +119,8 @@ class Decoder:
         for frame in frames:
             pts = UNKNOWN if frame.pts is None else frame.pts
             if self._without_pts and pts not in self._durations:
-                # AVI has no pts, and what libav makes of its dts are guesses: pictures come out in display order, and their
-                # times are the decoding times in order.
+                # AVI has no pts, and what libav makes of its dts are guesses: pictures come out in display order, and
+                # their times are the decoding times in order.
                 pts = self._without_pts.popleft()
             duration = self._durations.pop(pts, 0) or frame.duration or 0
             if pts in self._discarded or not self._is_wanted(pts):
