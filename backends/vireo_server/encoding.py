@@ -10,12 +10,24 @@ from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
-from vireo_kernels.color import rgb_to_frames
+from vireo_kernels.color import rgb_shape, rgb_to_frames
 
 from vireo_server.encoder import Encoder
 from vireo_server.encoder_options import ENCODERS, EncoderOptions
 from vireo_server.errors import BadInput, StageError
-from vireo_server.formats import DURATION, GENERATED, KIND, NO_PICTURE, PTS, ROW, SOURCE, UNTOUCHED, Format, PixelFormat
+from vireo_server.formats import (
+    DURATION,
+    GENERATED,
+    KIND,
+    NO_PICTURE,
+    PTS,
+    ROW,
+    SOURCE,
+    UNTOUCHED,
+    Format,
+    Layout,
+    PixelFormat,
+)
 from vireo_server.sequences import Stage
 from vireo_server.settings import EncodeSettings
 from vireo_server.tags import FFMPEG_MATRIX, NOTHING, color_spec
@@ -28,7 +40,9 @@ def warm_up() -> None:
     """Compile what the first stream would otherwise wait for: the pixel kernels of both layouts."""
     color = color_spec(NOTHING.color, stage="encode")
     for layout in get_args(PixelFormat):
-        rgb_to_frames(np.zeros((1, 3, 16, 16), np.uint8), pixel_format=layout, color=color)
+        for rgb in get_args(Layout):
+            shape = rgb_shape(1, width=16, height=16, layout=rgb)
+            rgb_to_frames(np.zeros(shape, np.uint8), pixel_format=layout, color=color, layout=rgb)
 
 
 class EncodeStage(Stage):
@@ -64,7 +78,7 @@ class EncodeStage(Stage):
             if row[KIND] not in (SOURCE, GENERATED) or row[ROW] == NO_PICTURE:
                 continue
             untouched = row[ROW] == UNTOUCHED
-            shape = (format.height, format.width) if untouched else output.shape[-2:]
+            shape = (format.height, format.width) if untouched else _size(output, layout=format.layout)
             encoder = self._ready(format, width=int(shape[1]), height=int(shape[0]))
             picture = frames[index] if untouched else self._convert(output[int(row[ROW])], format)
             done += encoder.encode(picture, pts=int(row[PTS]), duration=int(row[DURATION]))
@@ -77,6 +91,8 @@ class EncodeStage(Stage):
             "notes": [*format.report.get("notes", []), *self._notes],
             "output": self._describe(),
         }
+        if "profile" in format.report:
+            report["profile"] = format.report["profile"]
         self._notes = []
         return {
             "OUTPUT_PACKETS": [data for data, _ in done],
@@ -129,7 +145,9 @@ class EncodeStage(Stage):
     @staticmethod
     def _convert(rgb: _Frames, format: Format) -> _Frames:
         color = color_spec(format.color, stage="encode")
-        picture: _Frames = rgb_to_frames(rgb[np.newaxis], pixel_format=format.pixel_format, color=color)[0]
+        picture: _Frames = rgb_to_frames(
+            rgb[np.newaxis], pixel_format=format.pixel_format, color=color, layout=format.layout
+        )[0]
         return picture
 
     def _describe(self) -> dict[str, Any] | None:
@@ -149,6 +167,12 @@ class EncodeStage(Stage):
             "hdr": self._start.get("hdr"),
             "frame_rate": self._start.get("frame_rate"),
         }
+
+
+def _size(rgb: _Frames, *, layout: Layout) -> tuple[int, int]:
+    """Height and width of the pictures of OUTPUT."""
+    height, width = rgb.shape[-2:] if layout == "planar" else rgb.shape[-3:-1]
+    return int(height), int(width)
 
 
 def _size_notes(encoder: Encoder) -> list[str]:

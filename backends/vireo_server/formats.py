@@ -12,6 +12,7 @@ import numpy as np
 from vireo_server.errors import StageError
 
 PixelFormat = Literal["nv12", "p010"]
+Layout = Literal["planar", "interleaved"]
 
 #: Columns of TIMING, int64 (T, 4).
 PTS, DURATION, KIND, ROW = range(4)
@@ -47,7 +48,9 @@ class Format:
     pad: tuple[int, int, int, int] = (0, 0, 0, 0)
     options: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] | None = None
-    #: What the stages before want REPORT to say: `pending`, `frames_in`, `notes`.
+    #: How INPUT and OUTPUT are laid out: (R, 3, H, W) or (R, H, W, 3).
+    layout: Layout = "planar"
+    #: What the stages before want REPORT to say: `pending`, `frames_in`, `notes`, `profile`.
     report: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:

@@ -7,10 +7,21 @@ from dataclasses import replace
 from typing import get_args
 
 import numpy as np
-from vireo_kernels.color import frames_to_rgb
+from vireo_kernels.color import frames_to_rgb, rgb_shape
 
 from vireo_server.errors import StageError
-from vireo_server.formats import KIND, NO_PICTURE, ROW, SOURCE, UNTOUCHED, Format, PixelFormat, frame_shape, spare_rows
+from vireo_server.formats import (
+    KIND,
+    NO_PICTURE,
+    ROW,
+    SOURCE,
+    UNTOUCHED,
+    Format,
+    Layout,
+    PixelFormat,
+    frame_shape,
+    spare_rows,
+)
 from vireo_server.sequences import Stage
 from vireo_server.settings import PreprocessSettings
 from vireo_server.tags import NOTHING, color_spec
@@ -22,11 +33,13 @@ def warm_up() -> None:
     color = color_spec(NOTHING.color, stage="preprocess")
     for layout in get_args(PixelFormat):
         frames = np.zeros((1, *frame_shape(width=16, height=16, pixel_format=layout)), np.uint8)
-        frames_to_rgb(frames, width=16, height=16, pixel_format=layout, color=color)
+        for rgb in get_args(Layout):
+            frames_to_rgb(frames, width=16, height=16, pixel_format=layout, color=color, layout=rgb)
 
 
 class PreprocessStage(Stage):
-    """The preprocess stage of one stream: source rows become INPUT, planar RGB `(R, 3, H, W) uint8`.
+    """The preprocess stage of one stream: source rows become INPUT, RGB `(R, 3, H, W) uint8` for a network
+    or `(R, H, W, 3) uint8` for a script, as the setting `layout` has it.
 
     INPUT holds only what the network must compute; where that is nothing, one black row, since no tensor between
     stages may be empty. TIMING's `row` says which row of OUTPUT will hold each picture.
@@ -47,7 +60,7 @@ class PreprocessStage(Stage):
 
     def step(self, request: Request) -> Tensors:
         """INPUT, TIMING and FORMAT for one request."""
-        format = self._format
+        format = replace(self._format, layout=self._settings.layout)
         frames, timing = request.array("FRAMES"), request.array("TIMING").copy()
         sources = np.flatnonzero(timing[:, KIND] == SOURCE)
         timing[:, ROW] = NO_PICTURE
@@ -64,13 +77,15 @@ class PreprocessStage(Stage):
             height=format.height,
             pixel_format=format.pixel_format,
             color=color_spec(format.color, stage="preprocess"),
+            layout=format.layout,
         )
         return {"INPUT": rgb, "TIMING": timing, "FORMAT": self._note(format).to_json()}
 
     def failure(self, error: StageError) -> Tensors:
         """One black row, one spare row, and the error in FORMAT."""
-        spare = spare_rows(NOTHING.failed(error))
-        return {"INPUT": _black(NOTHING), "TIMING": spare["TIMING"], "FORMAT": spare["FORMAT"]}
+        nothing = replace(NOTHING, layout=self._settings.layout)
+        spare = spare_rows(nothing.failed(error))
+        return {"INPUT": _black(nothing), "TIMING": spare["TIMING"], "FORMAT": spare["FORMAT"]}
 
     def _note(self, format: Format) -> Format:
         if format.pixel_format != "p010" or self._noted:
@@ -81,4 +96,4 @@ class PreprocessStage(Stage):
 
 
 def _black(format: Format) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    return np.zeros((1, 3, format.height, format.width), np.uint8)
+    return np.zeros(rgb_shape(1, width=format.width, height=format.height, layout=format.layout), np.uint8)

@@ -15,6 +15,7 @@ import threading
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from vireo_server.errors import Cancelled, Internal, StageError, Unavailable
 from vireo_server.heartbeat import Heartbeat
@@ -45,16 +46,30 @@ class Stage(ABC):
 
 
 class Streams:
-    """All open streams of one stage in this process."""
+    """All open streams of one stage in this process.
+
+    A request that is worked on counts as computing, so that one that hangs is noticed. A stage whose streams may wait
+    for each other gives the `heartbeat` that it marks itself, or all who wait would look as if they hung.
+    """
 
     def __init__(
-        self, make_stage: Callable[[], Stage], *, name: str, idle_seconds: float, max_streams: int | None = None
+        self,
+        make_stage: Callable[[], Stage],
+        *,
+        name: str,
+        idle_seconds: float,
+        max_streams: int | None = None,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         self._make_stage, self._name = make_stage, name
         self._idle_seconds, self._max_streams = idle_seconds, max_streams
         self._lock = threading.Lock()
         self._open: dict[str, _Stream] = {}
-        self.heartbeat = Heartbeat(name)
+        self._busy: Callable[[], AbstractContextManager[None]] = nullcontext
+        if heartbeat is None:
+            heartbeat = Heartbeat(name)
+            self._busy = heartbeat.busy
+        self.heartbeat = heartbeat
 
     def submit(self, request: Request) -> None:
         """File a request with its stream; the answer comes later."""
@@ -140,7 +155,7 @@ class _Stream:
                         f"after chunk {self._chunk}; closed"
                     )
                 break
-            with streams.heartbeat.busy():
+            with streams._busy():
                 self._answer(request)
             streams.heartbeat.streams(streams.working())
             if request.end:

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from vireo_server.errors import SettingError
+from vireo_server.formats import Layout
 
 _S = TypeVar("_S")
 
@@ -48,6 +49,8 @@ class PreprocessSettings:
     #: What becomes of 10-bit frames, since INPUT is 8 bit: "convert" rounds them, "untouched" hands them past the
     #: network.
     ten_bit: str = "convert"
+    #: How INPUT is laid out: "planar" (R, 3, H, W) for networks, "interleaved" (R, H, W, 3) for scripts.
+    layout: Layout = "planar"
     idle_seconds: float = 120.0
 
     def __post_init__(self) -> None:
@@ -55,6 +58,8 @@ class PreprocessSettings:
         _positive(self)
         if self.ten_bit not in ("convert", "untouched"):
             raise SettingError(f"parameter ten_bit is {self.ten_bit!r}; allowed: convert, untouched")
+        if self.layout not in get_args(Layout):
+            raise SettingError(f"parameter layout is {self.layout!r}; allowed: {', '.join(get_args(Layout))}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import triton_python_backend_utils as pb_utils
 
 from vireo_server.errors import BadInput, StageError
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, "Array | str | list[bytes]"]
+
+
+def _triton() -> Any:
+    """Triton's module, which exists inside its processes only: `vireo script` runs stages without it."""
+    import triton_python_backend_utils
+
+    return triton_python_backend_utils
+
 
 _START, _END = 1, 2  # TRITONSERVER_REQUEST_FLAG_SEQUENCE_START and _END
 
@@ -35,7 +42,7 @@ class Request:
 
     def array(self, name: str) -> Array:
         """A numeric input tensor; BYTES come as an object array of `bytes`."""
-        tensor = pb_utils.get_input_tensor_by_name(self._request, name)
+        tensor = _triton().get_input_tensor_by_name(self._request, name)
         if tensor is None:
             raise BadInput(f"input {name} is missing; send every input of the model", stage=self._stage)
         array: Array = tensor.as_numpy()
@@ -71,8 +78,8 @@ class Request:
 
     def answer(self, tensors: Tensors) -> None:
         """Send the one reply of this request."""
-        outputs = [pb_utils.Tensor(name, _to_array(value)) for name, value in tensors.items()]
-        self._send(pb_utils.InferenceResponse(output_tensors=outputs))
+        outputs = [_triton().Tensor(name, _to_array(value)) for name, value in tensors.items()]
+        self._send(_triton().InferenceResponse(output_tensors=outputs))
 
     def refuse(self, error: StageError) -> None:
         """Answer with an error.
@@ -82,12 +89,12 @@ class Request:
         `triton_grpc_error`, makes version 2.51 crash (signal 11 within some twenty errors). So a message ends with its
         code in brackets, and a caller can tell what to try again.
         """
-        code = getattr(pb_utils.TritonError, error.code)
+        code = getattr(_triton().TritonError, error.code)
         message = f"{error} [{error.code}]"
-        self._send(pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(message, code)))
+        self._send(_triton().InferenceResponse(output_tensors=[], error=_triton().TritonError(message, code)))
 
     def _send(self, response: Any) -> None:
-        self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        self._sender.send(response, flags=_triton().TRITONSERVER_RESPONSE_COMPLETE_FINAL)
         self._request = None  # Triton's memory goes back now, not when this object is collected
 
 
@@ -99,17 +106,17 @@ def call_service(service: str, stream: str, tensors: Tensors, *, start: bool, en
     Raises:
         CallFailed: the model answered with an error.
     """
-    request = pb_utils.InferenceRequest(
+    request = _triton().InferenceRequest(
         model_name=service,
         requested_output_names=outputs,
-        inputs=[pb_utils.Tensor(name, _to_array(value)) for name, value in tensors.items()],
+        inputs=[_triton().Tensor(name, _to_array(value)) for name, value in tensors.items()],
         correlation_id=stream,
         flags=(_START if start else 0) | (_END if end else 0),
     )
     response = request.exec()
     if response.has_error():
         raise CallFailed(response.error().message())
-    return lambda name: pb_utils.get_output_tensor_by_name(response, name).as_numpy()
+    return lambda name: _triton().get_output_tensor_by_name(response, name).as_numpy()
 
 
 class CallFailed(Exception):
@@ -118,12 +125,12 @@ class CallFailed(Exception):
 
 def log_error(message: str) -> None:
     """A line in Triton's log, as an error."""
-    pb_utils.Logger.log_error(message)
+    _triton().Logger.log_error(message)
 
 
 def log_warning(message: str) -> None:
     """A line in Triton's log, as a warning."""
-    pb_utils.Logger.log_warn(message)
+    _triton().Logger.log_warn(message)
 
 
 def _to_array(value: Array | str | list[bytes]) -> Array:
