@@ -16,6 +16,7 @@ A message has four parts: what failed, what came, what is allowed, what to do.
 import contextlib
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from vireo_media.errors import VireoError
 
@@ -27,6 +28,7 @@ __all__ = [
     "UnavailableError",
     "UnknownServiceError",
     "WaitError",
+    "stream_error",
     "transport_error",
     "transport_errors",
 ]
@@ -74,19 +76,26 @@ class CancelledError(ServiceError, RuntimeError):
 
 @contextlib.contextmanager
 def transport_errors(url: str, doing: str) -> Iterator[None]:
-    """The one place where tritonclient's and gRPC's errors become ours. `doing` says what was tried."""
+    """The one place where gRPC's errors become ours. `doing` says what was tried."""
     import grpc  # type: ignore[import-untyped]
-    from tritonclient.utils import InferenceServerException
 
     try:
         yield
-    except (InferenceServerException, grpc.RpcError) as error:
+    except grpc.RpcError as error:
         raise transport_error(error, url=url, doing=doing) from error
 
 
-def transport_error(error: BaseException, *, url: str, doing: str) -> ServiceError:
-    """A tritonclient or gRPC error as one of ours, by its status code (see CONTRACT's codes)."""
-    code, message = _status(error)
+def transport_error(error: Any, *, url: str, doing: str) -> ServiceError:
+    """A gRPC error as one of ours, by its status code."""
+    return _translate(error.code().name, error.details() or "", url=url, doing=doing)
+
+
+def stream_error(message: str, *, url: str, doing: str) -> ServiceError:
+    """An error inside a gRPC stream, which carries its text alone, as one of ours."""
+    return _translate("", message, url=url, doing=doing)
+
+
+def _translate(code: str, message: str, *, url: str, doing: str) -> ServiceError:
     message = _ENSEMBLE.sub("", " ".join(message.split()))
     written = _WRITTEN_CODE.search(message)
     if written is not None:
@@ -108,19 +117,6 @@ def transport_error(error: BaseException, *, url: str, doing: str) -> ServiceErr
     if code == "CANCELLED":
         return CancelledError(f"{doing}: stopped: {message}")
     return FaultError(f"{doing}: the server at {url!r} failed: {message}; look at its log")
-
-
-def _status(error: BaseException) -> tuple[str, str]:
-    """gRPC's name of the status code, and the server's words."""
-    status = getattr(error, "status", None)
-    if callable(status):  # tritonclient's InferenceServerException
-        name, message = str(status() or ""), str(error.message() or "")  # type: ignore[attr-defined]
-    else:
-        code = getattr(error, "code", None)
-        details = getattr(error, "details", None)
-        name = code().name if callable(code) else ""
-        message = str(details() if callable(details) else error)
-    return name.removeprefix("StatusCode.").upper(), message
 
 
 def _says(message: str, words: tuple[str, ...]) -> bool:

@@ -3,16 +3,23 @@
 
 # Note [A gRPC stream for each sequence]
 Replies of one gRPC stream come in the order of its requests, so one slow sequence would hold up the others: each
-sequence has its own.
+sequence has its own, all over one channel.
 
 # Note [Error codes inside a stream]
 Inside a stream Triton carries an error's text alone, without its code. Its header `triton_grpc_error` would bring the
 code by ending the stream, but Triton 2.51 then often dies of it (SIGSEGV in HandleCancellation) when further requests
 of that stream are being worked on, which is always. So stages end their messages with the code in brackets.
+
+# Note [Why tritonclient's own stream is not used]
+Its `stop_stream` either waits without a bound, or, told to cancel, leaves a thread behind for each stream. Its protocol
+buffers and stubs are all that is needed.
 """
 
 import contextlib
+import itertools
 import queue
+import struct
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -21,7 +28,7 @@ import numpy as np
 from vireo_media.exchange import Request, abort_request
 from vireo_media.times import Timing
 
-from vireo_client.errors import FaultError, ServiceError, WaitError, transport_error, transport_errors
+from vireo_client.errors import FaultError, ServiceError, WaitError, stream_error, transport_error, transport_errors
 
 __all__ = ["Connection", "GrpcTransport", "Transport", "WireReply"]
 
@@ -73,132 +80,176 @@ class GrpcTransport:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._client: Any = None
+        self._channel: Any = None
+        self._lock = threading.Lock()
 
-    def connect(self, service: str) -> contextlib.AbstractContextManager[Connection]:
+    @contextlib.contextmanager
+    def connect(self, service: str) -> Iterator[Connection]:
         """See `Transport.connect`."""
-        return contextlib.closing(_GrpcConnection(self.url, service))
+        connection = _GrpcConnection(self._stub(), self.url, service)
+        try:
+            yield connection
+        finally:
+            connection.close()
 
     def description(self, service: str) -> str | None:
         """See `Transport.description`."""
-        with self._errors(f"reading the configuration of {service!r}") as client:
-            config = client.get_model_config(service, client_timeout=_SHORT_SECONDS).config
-            return config.parameters["vireo"].string_value if "vireo" in config.parameters else None
+        from tritonclient.grpc import service_pb2
+
+        with transport_errors(self.url, f"reading the configuration of {service!r}"):
+            request = service_pb2.ModelConfigRequest(name=service)
+            config = self._stub().ModelConfig(request, timeout=_SHORT_SECONDS).config
+        return config.parameters["vireo"].string_value if "vireo" in config.parameters else None
 
     def models(self) -> list[str]:
         """See `Transport.models`.
 
         The repository index belongs to the model-control API, which servers close; the statistics name every model too.
         """
-        with self._errors("listing the services") as client:
-            statistics = client.get_inference_statistics(client_timeout=_SHORT_SECONDS)
-            return sorted({entry.name for entry in statistics.model_stats})
+        from tritonclient.grpc import service_pb2
+
+        with transport_errors(self.url, "listing the services"):
+            request = service_pb2.ModelStatisticsRequest()
+            statistics = self._stub().ModelStatistics(request, timeout=_SHORT_SECONDS)
+        return sorted({entry.name for entry in statistics.model_stats})
 
     def abort(self, service: str, sequence: str) -> None:
         """See `Transport.abort`. Over a call of its own: behind the stream's other requests it would wait."""
-        with contextlib.suppress(ServiceError), self._errors(f"freeing a sequence of {service!r}") as client:
-            client.infer(
-                service,
-                _inputs(abort_request()),
-                sequence_id=sequence,
-                sequence_start=True,
-                sequence_end=True,
-                client_timeout=_SHORT_SECONDS,
-            )
+        with contextlib.suppress(ServiceError), transport_errors(self.url, f"freeing a sequence of {service!r}"):
+            message = _message(service, sequence, abort_request())
+            self._stub().ModelInfer(message, timeout=_SHORT_SECONDS)
 
     def close(self) -> None:
         """See `Transport.close`."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        with self._lock:
+            if self._channel is not None:
+                self._channel.close()
+                self._channel = None
 
-    @contextlib.contextmanager
-    def _errors(self, doing: str) -> Iterator[Any]:
-        with transport_errors(self.url, doing):
-            if self._client is None:
-                self._client = _new_client(self.url)
-            yield self._client
+    def _stub(self) -> Any:
+        import grpc  # type: ignore[import-untyped]
+        from tritonclient.grpc import service_pb2_grpc
+
+        with self._lock:
+            if self._channel is None:
+                self._channel = grpc.insecure_channel(self.url, options=_CHANNEL_OPTIONS)
+            return service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+
+_CHANNEL_OPTIONS = (
+    # A chunk of coded 8K intra pictures is larger than gRPC's 4 MB.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A server that restarts is back in seconds; gRPC would look again after up to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 250),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+_CLOSE_SECONDS = 2.0
 
 
 class _GrpcConnection:
-    """One sequence: a gRPC stream of its own."""
+    """One sequence: a gRPC stream of its own, and a thread that takes its replies."""
 
-    def __init__(self, url: str, service: str) -> None:
+    def __init__(self, stub: Any, url: str, service: str) -> None:
         self._url, self._service = url, service
         self.sequence = str(uuid.uuid4())
-        self._replies: queue.Queue[tuple[Any, Any]] = queue.Queue()
-        self._error: ServiceError | None = None
         self._doing = f"service {service!r}"
-        self._client = _new_client(url)
-        with transport_errors(url, self._doing):
-            self._client.start_stream(callback=lambda result, error: self._replies.put((result, error)))
+        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[WireReply | ServiceError] = queue.SimpleQueue()
+        self._error: ServiceError | None = None
+        self._outstanding = 0
+        self._call = stub.ModelStreamInfer(iter(self._requests.get, None))
+        self._reader = threading.Thread(target=self._read, name="vireo-replies", daemon=True)
+        self._reader.start()
 
     def send(self, request: Request) -> None:
         """See `Connection.send`."""
-        with transport_errors(self._url, self._doing):
-            self._client.async_stream_infer(
-                self._service,
-                _inputs(request),
-                sequence_id=self.sequence,
-                sequence_start=request.start,
-                sequence_end=request.end,
-            )
+        self._outstanding += 1
+        self._requests.put(_message(self._service, self.sequence, request))
 
     def receive(self, *, seconds: float) -> WireReply | None:
         """See `Connection.receive`."""
         if self._error is not None:
             raise self._error
         try:
-            result, error = self._replies.get(timeout=seconds)
+            reply = self._replies.get(timeout=seconds)
         except queue.Empty:
             return None
-        if error is not None:
-            self._error = transport_error(error, url=self._url, doing=self._doing)
-            raise self._error
-        return _reply(result)
+        if isinstance(reply, ServiceError):
+            self._error = reply
+            raise reply
+        self._outstanding -= 1
+        return reply
 
     def close(self) -> None:
         """See `Connection.close`."""
-        # Not gracefully: that would wait for replies that nobody wants any more.
-        self._client.stop_stream(cancel_requests=True)
-        self._client.close()
+        self._requests.put(None)
+        if not self._outstanding:  # All was answered, so the server ends the stream by itself.
+            self._reader.join(timeout=_CLOSE_SECONDS)
+        self._call.cancel()
+        self._reader.join(timeout=_CLOSE_SECONDS)
+
+    def _read(self) -> None:
+        import grpc
+
+        try:
+            for response in self._call:
+                if response.error_message:
+                    self._replies.put(stream_error(response.error_message, url=self._url, doing=self._doing))
+                else:
+                    self._replies.put(_reply(response.infer_response))
+        except grpc.RpcError as error:
+            self._replies.put(transport_error(error, url=self._url, doing=self._doing))
+        except ServiceError as error:
+            self._replies.put(error)
 
 
-def _new_client(url: str) -> Any:
-    from tritonclient.grpc import InferenceServerClient
+def _message(service: str, sequence: str, request: Request) -> Any:
+    """A request as Triton's protocol buffer."""
+    from tritonclient.grpc import service_pb2
 
-    return InferenceServerClient(url)
-
-
-def _inputs(request: Request) -> list[Any]:
-    from tritonclient.grpc import InferInput
-
-    def tensor(name: str, values: np.ndarray[Any, Any], datatype: str) -> Any:
-        entry = InferInput(name, list(values.shape), datatype)
-        entry.set_data_from_numpy(values)
-        return entry
-
-    return [
-        tensor("STREAM", _bytes_array([request.stream.encode()]), "BYTES"),
-        tensor("PACKETS", _bytes_array(request.packets), "BYTES"),
-        tensor("PACKET_TIMING", request.timing, "INT64"),
-        tensor("CHUNK", np.array([request.chunk], np.int64), "INT64"),
-    ]
+    message = service_pb2.ModelInferRequest(model_name=service, id=str(request.chunk))
+    message.parameters["sequence_id"].string_param = sequence
+    message.parameters["sequence_start"].bool_param = request.start
+    message.parameters["sequence_end"].bool_param = request.end
+    timing = np.ascontiguousarray(request.timing, dtype="<i8")
+    for name, datatype, shape, content in (
+        ("STREAM", "BYTES", (1,), _join([request.stream.encode()])),
+        ("PACKETS", "BYTES", (len(request.packets),), _join(request.packets)),
+        ("PACKET_TIMING", "INT64", timing.shape, timing.tobytes()),
+        ("CHUNK", "INT64", (1,), struct.pack("<q", request.chunk)),
+    ):
+        message.inputs.add(name=name, datatype=datatype, shape=shape)
+        message.raw_input_contents.append(content)
+    return message
 
 
-def _bytes_array(values: Sequence[bytes]) -> np.ndarray[Any, Any]:
-    array = np.empty(len(values), dtype=np.object_)
-    array[:] = values
-    return array
+def _join(elements: Sequence[bytes]) -> bytes:
+    """Triton's BYTES: each element after its length (u32, little endian)."""
+    return b"".join(itertools.chain.from_iterable((struct.pack("<I", len(data)), data) for data in elements))
 
 
-def _reply(result: Any) -> WireReply:
-    packets, timing, report = (result.as_numpy(name) for name in ("OUTPUT_PACKETS", "OUTPUT_TIMING", "REPORT"))
-    if report is None or not report.size:
-        raise FaultError("the service's reply has no REPORT; it is no Vireo service, or of another version")
-    data = [] if packets is None else [bytes(entry) for entry in packets.reshape(-1)]
-    rows = np.zeros((0, 4), np.int64) if timing is None else np.asarray(timing, np.int64).reshape(-1, 4)
-    return data, rows, bytes(report.reshape(-1)[0])
+def _split(content: bytes) -> list[bytes]:
+    elements, position = [], 0
+    while position < len(content):
+        (length,) = struct.unpack_from("<I", content, position)
+        elements.append(content[position + 4 : position + 4 + length])
+        position += 4 + length
+    return elements
+
+
+def _reply(response: Any) -> WireReply:
+    contents = dict(zip((output.name for output in response.outputs), response.raw_output_contents, strict=True))
+    missing = {"OUTPUT_PACKETS", "OUTPUT_TIMING", "REPORT"} - set(contents)
+    if missing:
+        raise FaultError(
+            f"model {response.model_name!r} gave {', '.join(sorted(contents)) or 'nothing'}, not "
+            f"{', '.join(sorted(missing))}; "
+            "it is no Vireo transformation, or of another version"
+        )
+    timing = np.frombuffer(contents["OUTPUT_TIMING"], dtype="<i8").reshape(-1, 4)
+    return _split(contents["OUTPUT_PACKETS"]), timing, _split(contents["REPORT"])[0]
 
 
 def wait_error(url: str, *, seconds: float, what: str) -> WaitError:

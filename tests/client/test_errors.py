@@ -3,8 +3,8 @@
 
 import socket
 
+import grpc
 import pytest
-from tritonclient.utils import InferenceServerException
 from vireo_client import Client
 from vireo_client.errors import (
     CancelledError,
@@ -14,8 +14,17 @@ from vireo_client.errors import (
     UnavailableError,
     UnknownServiceError,
     WaitError,
+    stream_error,
     transport_error,
 )
+
+
+class GrpcError(grpc.RpcError):
+    """As a call raises it."""
+
+    def __init__(self, status: str, message: str) -> None:
+        self.code = lambda: grpc.StatusCode[status]
+        self.details = lambda: message
 
 
 @pytest.mark.parametrize(
@@ -39,28 +48,31 @@ from vireo_client.errors import (
         # Triton's own words.
         ("Stub process 'decode_0_0' is not healthy.", None, FaultError, "is not healthy"),
         ("Request for unknown model: 'x' has no available versions", None, UnavailableError, "takes no more now"),
-        ("Model 'decode' is not ready", "StatusCode.UNAVAILABLE", UnavailableError, "takes no more now"),
+        ("Model 'decode' is not ready", "UNAVAILABLE", UnavailableError, "takes no more now"),
         (
             "failed to connect to all addresses",
-            "StatusCode.UNAVAILABLE",
+            "UNAVAILABLE",
             UnavailableError,
             "start it with `vireo serve`",
         ),
-        ("unexpected shape", "StatusCode.INVALID_ARGUMENT", RefusedError, "s: unexpected shape"),
-        ("Deadline Exceeded", "StatusCode.DEADLINE_EXCEEDED", WaitError, "did not answer in time"),
+        ("unexpected shape", "INVALID_ARGUMENT", RefusedError, "s: unexpected shape"),
+        ("Deadline Exceeded", "DEADLINE_EXCEEDED", WaitError, "did not answer in time"),
         (
             "Request for unknown model: 'x' is not found",
-            "StatusCode.NOT_FOUND",
+            "NOT_FOUND",
             UnknownServiceError,
             "does not know it",
         ),
-        ("", "StatusCode.UNKNOWN", FaultError, "no message"),
+        ("", "UNKNOWN", FaultError, "no message"),
     ],
 )
 def test_a_foreign_error_becomes_one_of_ours(
     message: str, status: str | None, kind: type[ServiceError], words: str
 ) -> None:
-    error = transport_error(InferenceServerException(message, status=status), url="h:1", doing="s")
+    if status is None:
+        error = stream_error(message, url="h:1", doing="s")
+    else:
+        error = transport_error(GrpcError(status, message), url="h:1", doing="s")
     assert type(error) is kind
     assert words in str(error)
     assert "[" not in str(error)
