@@ -24,6 +24,8 @@ __all__ = ["Patience", "SegmentResult", "SegmentRunner"]
 
 _WINDOW = 3
 """Requests of a sequence that may be unanswered: one is decoded, one computed, one encoded."""
+_STOP_SECONDS = 30.0
+"""How long freeing what the server holds may take, when a run is stopped."""
 _LOOK_SECONDS = 0.2
 """How often a wait looks whether the run was stopped."""
 
@@ -66,6 +68,8 @@ class SegmentRunner:
     chunk_packets: int | None
     patience: Patience
     _stopped: threading.Event = field(default_factory=threading.Event)
+    _idle: threading.Condition = field(default_factory=threading.Condition)
+    _active: int = 0
 
     def run(self, segments: Iterator[Segment]) -> list[SegmentResult]:
         """Run all of them; each is read from the source only when there is room for it.
@@ -82,12 +86,19 @@ class SegmentRunner:
                         running = self._collect(running, results)
                 while running:
                     running = self._collect(running, results)
-            except (
-                BaseException
-            ):  # Ctrl-C too: whoever runs looks at this within `_LOOK_SECONDS` and aborts its sequence.
-                self._stopped.set()
+            except BaseException:  # Ctrl-C too
+                self._stop()
                 raise
         return sorted(results, key=lambda result: result.index)
+
+    def _stop(self) -> None:
+        """Whoever runs a segment looks at this within `_LOOK_SECONDS` and aborts its sequence. Waits for that.
+
+        Not for the pool's threads: Ctrl-C while a thread is being started leaves one that the pool does not know.
+        """
+        self._stopped.set()
+        with self._idle:
+            self._idle.wait_for(lambda: not self._active, timeout=_STOP_SECONDS)
 
     def _collect(self, running: set[Future[SegmentResult]], results: list[SegmentResult]) -> set[Future[SegmentResult]]:
         """Wait until at least one is done; what still runs."""
@@ -102,6 +113,18 @@ class SegmentRunner:
         return running
 
     def _run_segment(self, segment: Segment) -> SegmentResult:
+        with self._idle:
+            if self._stopped.is_set():
+                raise CancelledError("stopped by the caller")
+            self._active += 1
+        try:
+            return self._try_segment(segment)
+        finally:
+            with self._idle:
+                self._active -= 1
+                self._idle.notify_all()
+
+    def _try_segment(self, segment: Segment) -> SegmentResult:
         """One segment, tried again under a new sequence id, and on the next server, where that can help."""
         faults = 0
         deadline: float | None = None
