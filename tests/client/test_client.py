@@ -316,6 +316,15 @@ def test_several_servers_share_the_segments(clip: Path, output: Path, monkeypatc
     assert servers["b:1"].opened >= 2
 
 
+def test_the_door_of_the_package() -> None:
+    import vireo_client
+
+    assert vireo_client.__all__ == ["Client", "Patience", "RunResult", "VireoError"]
+    assert [getattr(vireo_client, name).__name__ for name in vireo_client.__all__] == vireo_client.__all__
+    with pytest.raises(AttributeError, match="has no attribute 'Klient'; it has Client,"):
+        _ = vireo_client.Klient
+
+
 def test_an_error_is_also_the_builtin_that_fits() -> None:
     assert issubclass(UnavailableError, ConnectionError)
     assert issubclass(WaitError, TimeoutError)

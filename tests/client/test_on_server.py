@@ -83,10 +83,17 @@ def test_avi_without_presentation_times_keeps_its_order(client: Client, tmp_path
     assert {later - earlier for earlier, later in pairwise(times)} == {times[1] - times[0]}
 
 
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("long") / "long.mp4"
+    numbered_clip(path, frames=3000, gop=25, size=(320, 180), options={"preset": "ultrafast"})
+    return path
+
+
 @pytest.fixture
-def long_run(server: RunningServer, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+def long_run(server: RunningServer, long_clip: Path, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
     """A client in a process of its own, in the middle of a long video."""
-    numbered_clip(tmp_path / "in.mp4", frames=3000, gop=25, size=(320, 180))
+    (tmp_path / "in.mp4").symlink_to(long_clip)
     processes: list[subprocess.Popen[str]] = []
 
     def start() -> subprocess.Popen[str]:
