@@ -80,6 +80,50 @@ class NetworkSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScriptSettings:
+    """Which file is the script, and how it is called."""
+
+    #: The script, in the model's version folder.
+    file: str = "script.py"
+    #: What `setup` is given: a JSON string.
+    config: str = "{}"
+    #: Frames of one call of `process`; only a stream's last call has fewer.
+    batch: int = 16
+    #: Most pixels of one call, so that large frames come in smaller batches: 16 frames of 1920 x 1080.
+    batch_pixels: int = 16 * 1920 * 1080
+    #: Sizes, such as 1280x720, of which a batch goes through the script before the model is ready; none if empty.
+    warmup: tuple[str, ...] = ()
+    #: Options of the stream that goes through it then: a JSON string.
+    warmup_options: str = "{}"
+    #: "on": time every call and say so in REPORT, as the option `profiling` does for one stream.
+    profiling: str = "off"
+    #: A call that takes longer means that the script hangs; its process is replaced.
+    limit_seconds: float = 120.0
+    #: How long a stream waits for another to end, where the script can serve only one at a time.
+    wait_seconds: float = 100.0
+    idle_seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        _positive(self)
+        if self.profiling not in ("on", "off"):
+            raise SettingError(f"parameter profiling is {self.profiling!r}; allowed: on, off")
+        for name in ("config", "warmup_options"):
+            _json(name, getattr(self, name))
+        self.warmup_sizes()
+
+    def warmup_sizes(self) -> list[tuple[int, int]]:
+        """The sizes of `warmup`: (width, height) pairs."""
+        sizes = []
+        for text in filter(None, self.warmup):
+            width, _, height = text.partition("x")
+            if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+                raise SettingError(f"parameter warmup has {text!r}; allowed: WIDTHxHEIGHT, separated by commas")
+            sizes.append((int(width), int(height)))
+        return sizes
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncodeSettings:
     """What the encode stage allows."""
 
@@ -140,6 +184,13 @@ def _convert(model: str, key: str, text: str, default: Any) -> Any:
         return kind(text)
     except ValueError as error:
         raise SettingError(f"{model}: parameter {key} is {text!r}; it must be {kind.__name__}") from error
+
+
+def _json(name: str, text: str) -> None:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SettingError(f"parameter {name} is not JSON ({error}): {text[:80]!r}; write for example {{}}") from error
 
 
 def _positive(settings: Any) -> None:

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""script: frames through a user's Python file, script.py in the model's version folder."""
+
+from pathlib import Path
+
+from vireo_server.heartbeat import Heartbeat
+from vireo_server.scripting.host import ScriptHost
+from vireo_server.scripting.stage import ScriptStage
+from vireo_server.sequences import Streams
+from vireo_server.settings import ScriptSettings, read_settings
+from vireo_server.wire import Request, log_warning
+
+
+class TritonPythonModel:
+    """Triton's door to `vireo_server.scripting`."""
+
+    def initialize(self, args):
+        settings = read_settings(ScriptSettings, args)
+        path = Path(args["model_repository"]) / args["model_version"] / settings.file
+        heartbeat = Heartbeat(args["model_name"], limit_seconds=settings.limit_seconds)
+        self.host = ScriptHost(path, settings, busy=heartbeat.busy, note=log_warning)
+        self.streams = Streams(
+            lambda: ScriptStage(self.host),
+            name=args["model_name"],
+            idle_seconds=settings.idle_seconds,
+            heartbeat=heartbeat,
+        )
+
+    def execute(self, requests):
+        for request in requests:
+            self.streams.submit(Request(request, stage="script"))
+
+    def finalize(self):
+        self.streams.close()
+        self.host.close()

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""`vireo new`: the folders and configurations of a new service, from a script or an ONNX file.
+
+What it writes is complete and meant to be read: every parameter stands there with a line that says what it does. A
+service that cannot work is not written: the script is imported and given frames, the network is run, first.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vireo_server.errors import SettingError
+from vireo_server.locations import find_locations
+from vireo_server.scripting.stage import PROFILING
+from vireo_server.settings import ScriptSettings
+from vireo_server.templates import Second, ensemble, network, preprocess, script_stage
+
+#: What every repository needs beside its services.
+SHARED = ("decode", "encode", "file")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_MAX_ROWS = 32
+_TRIAL_SIZE = 64
+
+
+def new_service(
+    name: str,
+    *,
+    repository: Path,
+    script: Path | None = None,
+    onnx: Path | None = None,
+    config: str = "{}",
+    warmup: str = "640x360",
+    warmup_options: str = "{}",
+) -> list[Path]:
+    """Write a service into a model repository, with the shared stages if they are not there.
+
+    Args:
+        name: the service's; `<name>_preprocess` and `<name>_script` or `<name>_network` are its stages.
+        repository: the model repository; made if it does not exist.
+        script: a Python file with `process`; or
+        onnx: a network with one picture in and one out.
+        config: what the script's `setup` is given, a JSON string.
+        warmup: sizes of which a batch goes through the script now and whenever it is loaded, as 640x360,1280x720.
+        warmup_options: the options of the stream that goes through it then, a JSON string.
+
+    Returns:
+        The folders that were written.
+
+    Raises:
+        SettingError: the name cannot be, or is taken; the script or the network does not work.
+    """
+    if (script is None) == (onnx is None):
+        raise SettingError("a service is made of a script or of an ONNX file; give one of --script and --onnx")
+    if not _NAME.fullmatch(name):
+        raise SettingError(
+            f"the name {name!r} cannot be a service's; allowed: lower-case letters, digits and _, a letter first"
+        )
+    kind: Second = "script" if script is not None else "network"
+    models = (name, f"{name}_preprocess", f"{name}_{kind}")
+    for model in models:
+        if (repository / model).exists():
+            raise SettingError(
+                f"{str(repository / model)!r} is there already; nothing was written; choose another name or remove it"
+            )
+    if script is not None:
+        sizes = tuple(warmup.split(","))
+        _try_script(script, ScriptSettings(config=config, warmup=sizes, warmup_options=warmup_options))
+    else:
+        assert onnx is not None
+        _try_network(onnx)
+    repository.mkdir(parents=True, exist_ok=True)
+    shared = [_add_shared(repository, model) for model in SHARED if not (repository / model).exists()]
+    with tempfile.TemporaryDirectory(dir=repository, prefix=".new-") as draft:
+        for model in models:
+            (Path(draft) / model / "1").mkdir(parents=True)
+            (Path(draft) / model / "1" / ".keep").touch()
+        _write(Path(draft) / name, ensemble(name, description(script), second=kind))
+        _write(Path(draft) / models[1], preprocess(name, second=kind))
+        if script is not None:
+            settings = {"config": config, "warmup": warmup, "warmup_options": warmup_options}
+            _write(Path(draft) / models[2], script_stage(name, settings))
+            shutil.copyfile(script, Path(draft) / models[2] / "1" / "script.py")
+        else:
+            assert onnx is not None
+            _write(Path(draft) / models[2], network(name, max_batch_size=4 * _MAX_ROWS))
+            _copy_network(onnx, Path(draft) / models[2] / "1")
+        # The stages first: a server that polls the folder must not see a service without them.
+        written = [(Path(draft) / model).rename(repository / model) for model in reversed(models)]
+    return shared + written
+
+
+def description(script: Path | None) -> dict[str, Any]:
+    """The service description: a script's options are those of its `OPTIONS`, a literal dict of JSON Schemas."""
+    properties: dict[str, Any] = {}
+    if script is not None:
+        properties = {**_options(script), PROFILING: {"type": "boolean"}}
+    return {
+        "contract": 1,
+        "kind": "transformation",
+        "segments": script is None,
+        "lookahead_frames": 0,
+        "lookback_frames": 0,
+        "max_packets": _MAX_ROWS,
+        "max_rows": _MAX_ROWS,
+        "chunk_pixels": 22_369_621 if script is not None else 5_592_405,
+        "max_pixels": 35_389_440,
+        "revision": "",
+        "options": {"type": "object", "properties": properties, "additionalProperties": False},
+    }
+
+
+def _options(script: Path) -> Mapping[str, Any]:
+    try:
+        tree = ast.parse(script.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise SettingError(f"{script.name} is not Python: {error}") from error
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(getattr(target, "id", None) == "OPTIONS" for target in node.targets):
+            try:
+                options = ast.literal_eval(node.value)
+                json.dumps(options)
+            except (ValueError, TypeError) as error:
+                raise SettingError(f"{script.name}:{node.lineno}: OPTIONS must be a literal dict ({error})") from error
+            if not isinstance(options, dict) or not all(isinstance(value, dict) for value in options.values()):
+                raise SettingError(
+                    f"{script.name}:{node.lineno}: OPTIONS is {options!r}; allowed: name -> JSON Schema, as in "
+                    '{"strength": {"type": "number", "minimum": 0, "maximum": 1}}'
+                )
+            return options
+    return {}
+
+
+def _try_script(script: Path, settings: ScriptSettings) -> None:
+    from vireo_server.scripting.host import ScriptHost
+
+    _options(script)
+    ScriptHost(script, settings).close()
+
+
+def _try_network(onnx: Path) -> None:
+    from vireo_server.runtimes import load_runtime
+
+    runtime = load_runtime("openvino", onnx, threads=0)
+    try:
+        (output,) = runtime.run([np.zeros((1, 3, _TRIAL_SIZE, _TRIAL_SIZE), np.uint8)])
+    except RuntimeError as error:
+        raise SettingError(
+            f"{onnx.name} does not run on a picture of {_TRIAL_SIZE}x{_TRIAL_SIZE}: {error}; export it with free "
+            "width and height"
+        ) from error
+    if output.ndim != 4 or output.shape[1] != 3:
+        raise SettingError(f"{onnx.name} gives {output.shape}; allowed: (N, 3, H, W), a picture for each picture")
+
+
+def _copy_network(onnx: Path, folder: Path) -> None:
+    from onnx import TensorProto, load
+
+    shutil.copyfile(onnx, folder / "model.onnx")
+    weights = {
+        entry.value
+        for tensor in load(str(onnx), load_external_data=False).graph.initializer
+        if tensor.data_location == TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    for location in weights:
+        (folder / location).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(onnx.parent / location, folder / location)
+
+
+def _add_shared(repository: Path, model: str) -> Path:
+    shipped = find_locations().model_repository
+    (repository / model / "1").mkdir(parents=True)
+    shutil.copyfile(shipped / model / "config.pbtxt", repository / model / "config.pbtxt")
+    (repository / model / "1" / ".keep").touch()
+    return repository / model
+
+
+def _write(folder: Path, text: str) -> None:
+    (folder / "config.pbtxt").write_text(text, encoding="utf-8")

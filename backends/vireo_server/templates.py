@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+"""The text of configurations that `vireo new` writes; those of the shipped services are the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Second = Literal["script", "network"]
+
+_SEQUENCES = """\
+sequence_batching {
+  max_sequence_idle_microseconds: 600000000  # the default of 1 s would kill the streams of a slow stage
+  oldest { max_candidate_sequences: 4096 }
+}
+instance_group [ { count: 1 kind: KIND_AUTO } ]
+parameters { key: "FORCE_CPU_ONLY_INPUT_TENSORS" value { string_value: "no" } }
+"""
+
+
+def ensemble(name: str, description: Mapping[str, Any], *, second: Second) -> str:
+    """The service itself: which stages there are, and what a caller may ask for."""
+    stages = f"decode -> {name}_preprocess -> {name}_{second} -> encode"
+    segments = (
+        "true: a video may be cut into segments that are worked on side by side; only where a frame's result does not\n"
+        "# depend on frames long before it"
+    )
+    rows = "timing" if second == "network" else "preprocessed_timing"
+    format = "format" if second == "network" else "preprocessed_format"
+    return f"""\
+# The service {name}: {stages}.
+# In the description at the end, "segments" is {segments}; "options" is a JSON Schema of what a caller may set.
+name: "{name}"
+platform: "ensemble"
+max_batch_size: 0
+input [
+  {{ name: "STREAM" data_type: TYPE_STRING dims: [ 1 ] }},
+  {{ name: "PACKETS" data_type: TYPE_STRING dims: [ -1 ] }},
+  {{ name: "PACKET_TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},
+  {{ name: "CHUNK" data_type: TYPE_INT64 dims: [ 1 ] }}
+]
+# An ensemble's inputs and outputs share one namespace: an output called PACKETS would be the input, given back.
+output [
+  {{ name: "OUTPUT_PACKETS" data_type: TYPE_STRING dims: [ -1 ] }},
+  {{ name: "OUTPUT_TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},
+  {{ name: "REPORT" data_type: TYPE_STRING dims: [ 1 ] }}
+]
+ensemble_scheduling {{
+  step [
+    {{
+      model_name: "decode"
+      model_version: -1
+      input_map {{ key: "STREAM" value: "STREAM" }}
+      input_map {{ key: "PACKETS" value: "PACKETS" }}
+      input_map {{ key: "PACKET_TIMING" value: "PACKET_TIMING" }}
+      input_map {{ key: "CHUNK" value: "CHUNK" }}
+      output_map {{ key: "FRAMES" value: "frames" }}
+      output_map {{ key: "TIMING" value: "decoded_timing" }}
+      output_map {{ key: "FORMAT" value: "decoded_format" }}
+    }},
+    {{
+      model_name: "{name}_preprocess"
+      model_version: -1
+      input_map {{ key: "FRAMES" value: "frames" }}
+      input_map {{ key: "TIMING" value: "decoded_timing" }}
+      input_map {{ key: "FORMAT" value: "decoded_format" }}
+      input_map {{ key: "CHUNK" value: "CHUNK" }}
+      output_map {{ key: "INPUT" value: "{second}_input" }}
+      output_map {{ key: "TIMING" value: "{rows}" }}
+      output_map {{ key: "FORMAT" value: "{format}" }}
+    }},
+    {{
+      model_name: "{name}_{second}"
+      model_version: -1
+      input_map {{ key: "INPUT" value: "{second}_input" }}
+{_script_maps() if second == "script" else ""}\
+      output_map {{ key: "OUTPUT" value: "{second}_output" }}
+    }},
+    {{
+      model_name: "encode"
+      model_version: -1
+      input_map {{ key: "STREAM" value: "STREAM" }}
+      input_map {{ key: "FRAMES" value: "frames" }}
+      input_map {{ key: "OUTPUT" value: "{second}_output" }}
+      input_map {{ key: "TIMING" value: "timing" }}
+      input_map {{ key: "FORMAT" value: "format" }}
+      input_map {{ key: "CHUNK" value: "CHUNK" }}
+      output_map {{ key: "OUTPUT_PACKETS" value: "OUTPUT_PACKETS" }}
+      output_map {{ key: "OUTPUT_TIMING" value: "OUTPUT_TIMING" }}
+      output_map {{ key: "REPORT" value: "REPORT" }}
+    }}
+  ]
+}}
+parameters {{
+  key: "vireo"
+  value {{
+    string_value: {_quoted(json.dumps(description))}
+  }}
+}}
+"""
+
+
+def _script_maps() -> str:
+    lines = [
+        'input_map { key: "TIMING" value: "preprocessed_timing" }',
+        'input_map { key: "FORMAT" value: "preprocessed_format" }',
+        'input_map { key: "CHUNK" value: "CHUNK" }',
+        'output_map { key: "TIMING" value: "timing" }',
+        'output_map { key: "FORMAT" value: "format" }',
+    ]
+    return "".join(f"      {line}\n" for line in lines)
+
+
+def preprocess(name: str, *, second: Second) -> str:
+    """The stage that turns frames into RGB, as the stage behind it takes it."""
+    layout = "planar" if second == "network" else "interleaved"
+    dims = "[ -1, 3, -1, -1 ]" if layout == "planar" else "[ -1, -1, -1, 3 ]"
+    return f"""\
+# NV12 or P010 frames to {layout} RGB, and which rows the {second} of {name} gets.
+name: "{name}_preprocess"
+backend: "preprocess"
+max_batch_size: 0
+input [
+  {{ name: "FRAMES" data_type: TYPE_UINT8 dims: [ -1, -1, -1 ] }},
+  {{ name: "TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},
+  {{ name: "FORMAT" data_type: TYPE_STRING dims: [ 1 ] }},
+  {{ name: "CHUNK" data_type: TYPE_INT64 dims: [ 1 ] }}
+]
+output [
+  {{ name: "INPUT" data_type: TYPE_UINT8 dims: {dims} }},
+  {{ name: "TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},
+  {{ name: "FORMAT" data_type: TYPE_STRING dims: [ 1 ] }}
+]
+{_SEQUENCES}\
+parameters {{ key: "layout" value {{ string_value: "{layout}" }} }}
+parameters {{ key: "ten_bit" value {{ string_value: "convert" }} }}  # 10-bit frames are rounded for the {second}
+"""
+
+
+def network(name: str, *, max_batch_size: int) -> str:
+    """The stage that runs an ONNX file."""
+    return f"""\
+# The network of {name}: one picture in, one out. Casting and scaling are added when it is loaded.
+name: "{name}_network"
+backend: "network"
+max_batch_size: {max_batch_size}  # at least 4 x max_rows: the last chunk of a stream also flushes the decoder
+input [ {{ name: "INPUT" data_type: TYPE_UINT8 dims: [ 3, -1, -1 ] }} ]
+output [ {{ name: "OUTPUT" data_type: TYPE_UINT8 dims: [ 3, -1, -1 ] }} ]
+dynamic_batching {{ preserve_ordering: true }}  # frames of different streams share a batch
+instance_group [ {{ count: 1 kind: KIND_AUTO }} ]
+parameters {{ key: "FORCE_CPU_ONLY_INPUT_TENSORS" value {{ string_value: "no" }} }}
+parameters {{ key: "file" value {{ string_value: "model.onnx" }} }}
+parameters {{ key: "runtime" value {{ string_value: "openvino" }} }}  # or onnxruntime
+"""
+
+
+def script_stage(name: str, settings: Mapping[str, str]) -> str:
+    """The stage that runs a script; `settings` are parameters that differ from their defaults."""
+    return f"""\
+# The script of {name}: script.py in the version folder (1/). Modules beside it can be imported; packages of its own:
+#   pip install --target {name}_script/1/packages -r requirements.txt
+name: "{name}_script"
+backend: "script"
+max_batch_size: 0
+input [
+  {{ name: "INPUT" data_type: TYPE_UINT8 dims: [ -1, -1, -1, 3 ] }},
+  {{ name: "TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},
+  {{ name: "FORMAT" data_type: TYPE_STRING dims: [ 1 ] }},
+  {{ name: "CHUNK" data_type: TYPE_INT64 dims: [ 1 ] }}
+]
+output [
+  {{ name: "OUTPUT" data_type: TYPE_UINT8 dims: [ -1, -1, -1, 3 ] }},
+  {{ name: "TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},
+  {{ name: "FORMAT" data_type: TYPE_STRING dims: [ 1 ] }}
+]
+{_SEQUENCES}\
+# What setup(config) is given: a JSON string.
+{_parameter("config", settings)}
+# Before the model is ready, a batch of each of these sizes goes through the script, as a stream with these options.
+{_parameter("warmup", settings)}
+{_parameter("warmup_options", settings)}
+# Others, with their defaults:
+#   batch 16, batch_pixels 33177600: frames and pixels of one call of process
+#   limit_seconds 120: a call that takes longer hangs; the process is replaced
+#   wait_seconds 100: how long a stream waits where the script serves one at a time (its configure returns None)
+#   profiling off: on puts the times of every call into REPORT, for all streams
+"""
+
+
+def _parameter(name: str, settings: Mapping[str, str]) -> str:
+    return f'parameters {{ key: "{name}" value {{ string_value: {_quoted(settings[name])} }} }}'
+
+
+def _quoted(text: str) -> str:
+    # The text format escapes as JSON does, ASCII alone.
+    return json.dumps(text)
