@@ -6,10 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import numpy as np
-
-from vireo_kernels.arguments import Array, require_array, require_choice, require_writable
+from vireo_kernels.arguments import Array, require_array, require_choice
 from vireo_kernels.coefficients import ChromaLocation, ColorRange, Matrix
+from vireo_kernels.devices import adopt, result_array
 from vireo_kernels.layout import BITS, PixelFormat, frames_shape, require_frames
 
 Layout = Literal["planar", "interleaved"]
@@ -112,22 +111,25 @@ def frames_to_rgb(
         ValueError: a shape or choice that is not allowed, or an array that is not contiguous.
     """
     function = "frames_to_rgb"
+    device, (frames, given) = adopt(function, frames=frames, out=out)
     require_frames(function, "frames", frames, width=width, height=height, pixel_format=pixel_format)
     require_color(function, color)
     require_choice(function, "layout", layout, get_args(Layout))
     require_choice(function, "dtype", dtype, get_args(RgbType))
     shape = rgb_shape(frames.shape[0], width=width, height=height, layout=layout)
-    if out is None:
-        out = np.empty(shape, np.dtype(dtype))
-    else:
-        require_array(function, "out", out, dtypes=(dtype,), shape=shape)
-        require_writable(function, "out", out)
-    from vireo_kernels.cpu import frames_to_rgb as cpu
-
-    cpu.frames_to_rgb(
-        frames, width=width, height=height, pixel_format=pixel_format, color=color, layout=layout, out=out
+    result = result_array(function, device, given, dtype, shape)
+    device.run(
+        "frames_to_rgb",
+        "frames_to_rgb",
+        frames,
+        width=width,
+        height=height,
+        pixel_format=pixel_format,
+        color=color,
+        layout=layout,
+        out=result,
     )
-    return out
+    return result if out is None else out
 
 
 def rgb_to_frames(
@@ -163,6 +165,7 @@ def rgb_to_frames(
         ValueError: a shape or choice that is not allowed, or an array that is not contiguous.
     """
     function = "rgb_to_frames"
+    device, (rgb, given) = adopt(function, rgb=rgb, out=out)
     require_choice(function, "pixel_format", pixel_format, BITS)
     require_color(function, color)
     require_choice(function, "layout", layout, get_args(Layout))
@@ -170,14 +173,17 @@ def rgb_to_frames(
     require_array(function, "rgb", rgb, dtypes=get_args(RgbType), shape=wanted)
     height, width = rgb.shape[2:] if layout == "planar" else rgb.shape[1:3]
     shape = frames_shape(rgb.shape[0], width=width, height=height, pixel_format=pixel_format)
-    if out is None:
-        out = np.empty(shape, np.uint8)
-    else:
-        require_array(function, "out", out, dtypes=("uint8",), shape=shape)
-        require_writable(function, "out", out)
-    from vireo_kernels.cpu import rgb_to_frames as cpu
-
-    cpu.rgb_to_frames(
-        rgb, width=width, height=height, pixel_format=pixel_format, color=color, layout=layout, dither=dither, out=out
+    result = result_array(function, device, given, "uint8", shape)
+    device.run(
+        "rgb_to_frames",
+        "rgb_to_frames",
+        rgb,
+        width=width,
+        height=height,
+        pixel_format=pixel_format,
+        color=color,
+        layout=layout,
+        dither=dither,
+        out=result,
     )
-    return out
+    return result if out is None else out

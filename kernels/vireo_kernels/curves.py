@@ -29,12 +29,13 @@ A, B, C = 0.17883277, 0.28466892, 0.55991073
 def light_of(curve: str, signal: Floats) -> Floats:
     """Linear light, 0..1 of the curve's peak, of a signal of 0..1."""
     if curve == "bt1886":
-        return np.power(signal, 2.4)  # type: ignore[no-any-return]  # numpy's stubs lose the type here
+        return np.power(signal, 2.4)
     if curve == "srgb":
         return np.where(signal <= 0.04045, signal / 12.92, np.power((signal + 0.055) / 1.055, 2.4))
     if curve == "pq":
         root = np.power(signal, 1 / M2)
-        return np.power(np.maximum(root - C1, 0) / (C2 - C3 * root), 1 / M1)
+        light: Floats = np.power(np.maximum(root - C1, 0) / (C2 - C3 * root), 1 / M1)
+        return light
     return np.where(signal <= 0.5, signal * signal / 3, (np.exp((signal - C) / A) + B) / 12)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vireo_kernels.arguments import Array, describe, require_array, require_choice, require_positive, require_writable
+from vireo_kernels.devices import adopt
 
 PixelFormat = Literal["nv12", "p010"]
 BITS: dict[str, int] = {"nv12": 8, "p010": 10}
@@ -44,20 +45,56 @@ def require_frames(
     require_array(function, name, frames, dtypes=("uint8",), shape=("T", rows, row_bytes))
 
 
+def surface_to_frames(luma: Array, chroma: Array, *, out: Array) -> None:
+    """Copy a decoder's surface, NV12 or P010 in two planes with pitches, into one picture of FRAMES.
+
+    Args:
+        luma: `(H, W)` uint8 (NV12) or uint16 (P010); rows may have a pitch, samples of a row must be adjacent.
+        chroma: `(ceil(H/2), 2 ceil(W/2))`, U and V interleaved, dtype of `luma`; likewise.
+        out: `(H + ceil(H/2), 2 ceil(W/2) B) uint8`, C-contiguous: `frames[t]`.
+
+    Raises:
+        TypeError: another dtype.
+        ValueError: shapes that do not belong together, or samples of a row that are not adjacent.
+    """
+    function = "surface_to_frames"
+    device, (luma, chroma, out) = adopt(function, luma=luma, chroma=chroma, out=out)
+    require_array(function, "luma", luma, dtypes=("uint8", "uint16"), shape=("H", "W"), contiguous=False)
+    height, width = luma.shape
+    rows, columns, size = (height + 1) // 2, 2 * ((width + 1) // 2), luma.dtype.itemsize
+    require_array(function, "chroma", chroma, dtypes=(str(luma.dtype),), shape=(rows, columns), contiguous=False)
+    _require_rows(function, luma=luma, chroma=chroma)
+    require_array(function, "out", out, dtypes=("uint8",), shape=(height + rows, columns * size))
+    require_writable(function, "out", out)
+    device.run("layout", "surface_to_frames", luma, chroma, out=out)
+
+
+def _require_rows(function: str, **planes: Array) -> None:
+    """Raise unless the samples of each row are adjacent and rows begin whole samples apart."""
+    for name, plane in planes.items():
+        row_pitch, step = plane.strides
+        size = plane.dtype.itemsize
+        if step != size or row_pitch % size or row_pitch < plane.shape[1] * size:
+            raise ValueError(
+                f"{function}: {name} {describe(plane)} has strides {tuple(plane.strides)}; the samples of a row must "
+                "be adjacent and each row must begin a whole number of samples after the one before"
+            )
+
+
 def _require_planes(function: str, y: Array, u: Array, v: Array, name_of_frame: str, frame: Array) -> None:
-    """Raise unless three planes of YUV 4:2:0 and one picture of FRAMES belong together."""
+    """Raise unless three planes of YUV 4:2:0 and one picture of FRAMES belong together, all of them on the host."""
+    for name, array in (("y", y), ("u", u), ("v", v), (name_of_frame, frame)):
+        if not isinstance(array, np.ndarray):
+            raise TypeError(
+                f"{function}: {name} is a {type(array).__name__}; it must be a numpy array (a decoder's surface on a "
+                "GPU has two planes: surface_to_frames)"
+            )
     require_array(function, "y", y, dtypes=("uint8", "uint16"), shape=("H", "W"), contiguous=False)
     height, width = y.shape
     chroma = ((height + 1) // 2, (width + 1) // 2)
     for name, plane in (("u", u), ("v", v)):
         require_array(function, name, plane, dtypes=(str(y.dtype),), shape=chroma, contiguous=False)
-    for name, plane in (("y", y), ("u", u), ("v", v)):
-        row_pitch, step = plane.strides
-        if step != plane.itemsize or row_pitch % plane.itemsize or row_pitch < plane.shape[1] * plane.itemsize:
-            raise ValueError(
-                f"{function}: {name} {describe(plane)} has strides {plane.strides}; the samples of a row must be "
-                "adjacent and each row must begin a whole number of samples after the one before"
-            )
+    _require_rows(function, y=y, u=u, v=v)
     require_array(
         function, name_of_frame, frame, dtypes=("uint8",), shape=(height + chroma[0], 2 * chroma[1] * y.itemsize)
     )

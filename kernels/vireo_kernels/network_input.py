@@ -8,10 +8,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import numpy as np
-
-from vireo_kernels.arguments import Array, require_array, require_choice, require_writable
+from vireo_kernels.arguments import Array, require_choice
 from vireo_kernels.color import ColorSpec, Layout, require_color, rgb_shape
+from vireo_kernels.devices import adopt, result_array
 from vireo_kernels.filters import Filter
 from vireo_kernels.fit import Fit
 from vireo_kernels.layout import PixelFormat, require_frames
@@ -81,6 +80,7 @@ def frames_to_input(
         ValueError: a shape or choice that is not allowed, or an array that is not contiguous.
     """
     function = "frames_to_input"
+    device, (frames, given) = adopt(function, frames=frames, out=out)
     require_frames(function, "frames", frames, width=width, height=height, pixel_format=pixel_format)
     require_color(function, color)
     require_fit(function, fit)
@@ -96,14 +96,10 @@ def frames_to_input(
             "pass None, or dtype 'float32' or 'float16'"
         )
     shape = rgb_shape(frames.shape[0], width=fit.width, height=fit.height, layout=layout)
-    if out is None:
-        out = np.empty(shape, np.dtype(dtype))
-    else:
-        require_array(function, "out", out, dtypes=(dtype,), shape=shape)
-        require_writable(function, "out", out)
-    from vireo_kernels.cpu import network_input as cpu
-
-    cpu.frames_to_input(
+    result = result_array(function, device, given, dtype, shape)
+    device.run(
+        "network_input",
+        "frames_to_input",
         frames,
         width=width,
         height=height,
@@ -115,6 +111,6 @@ def frames_to_input(
         normalization=normalization or Normalization(),
         layout=layout,
         fill=int(fill),
-        out=out,
+        out=result,
     )
-    return out
+    return result if out is None else out

@@ -6,10 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import get_args
 
-import numpy as np
-
-from vireo_kernels.arguments import Array, describe, require_array, require_choice, require_positive, require_writable
+from vireo_kernels.arguments import Array, describe, require_array, require_choice, require_positive
 from vireo_kernels.color import Layout
+from vireo_kernels.devices import adopt, result_array
 
 DTYPES = ("uint8", "uint16", "float16", "float32")
 
@@ -72,25 +71,23 @@ def pad_image(image: Array, *, pad: Pad, layout: Layout = "planar", out: Array |
         TypeError: an array of another dtype or kind.
         ValueError: a shape or choice that is not allowed, or an array that is not contiguous.
     """
+    device, (image, given) = adopt("pad_image", image=image, out=out)
     rows, columns = _require_image("pad_image", image, layout)
     height, width = image.shape[rows], image.shape[columns]
     shape = list(image.shape)
     shape[rows] += pad.top + pad.bottom
     shape[columns] += pad.left + pad.right
-    if out is None:
-        out = np.empty(shape, image.dtype)
-    else:
-        require_array("pad_image", "out", out, dtypes=(str(image.dtype),), shape=shape)
-        require_writable("pad_image", "out", out)
+    result = result_array("pad_image", device, given, str(image.dtype), tuple(shape))
     # Rows and columns as the first axes of views, for either layout.
-    source, target = np.moveaxis(image, (rows, columns), (0, 1)), np.moveaxis(out, (rows, columns), (0, 1))
+    order = (rows, columns, *(axis for axis in range(4) if axis not in (rows, columns)))
+    source, target = image.transpose(order), result.transpose(order)
     inner = target[pad.top : pad.top + height]
     inner[:, pad.left : pad.left + width] = source
     inner[:, : pad.left] = inner[:, pad.left : pad.left + 1]
     inner[:, pad.left + width :] = inner[:, pad.left + width - 1 : pad.left + width]
     target[: pad.top] = inner[:1]
     target[pad.top + height :] = inner[height - 1 :]
-    return out
+    return result if out is None else out
 
 
 def crop_image(image: Array, *, pad: Pad, layout: Layout = "planar") -> Array:
@@ -100,6 +97,7 @@ def crop_image(image: Array, *, pad: Pad, layout: Layout = "planar") -> Array:
         TypeError: an array of another dtype or kind.
         ValueError: the border leaves nothing, or as for `pad_image`.
     """
+    _, (image,) = adopt("crop_image", image=image)
     rows, columns = _require_image("crop_image", image, layout)
     height, width = image.shape[rows], image.shape[columns]
     if pad.top + pad.bottom >= height or pad.left + pad.right >= width:

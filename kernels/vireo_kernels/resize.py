@@ -7,8 +7,9 @@ from typing import get_args
 
 import numpy as np
 
-from vireo_kernels.arguments import Array, require_array, require_choice, require_writable
+from vireo_kernels.arguments import Array, require_array, require_choice
 from vireo_kernels.color import Layout
+from vireo_kernels.devices import adopt, result_array
 from vireo_kernels.filters import FILTERS, Filter
 from vireo_kernels.fit import Fit
 
@@ -70,6 +71,7 @@ def resize_image(
         ValueError: a shape or choice that is not allowed, or an array that is not contiguous.
     """
     function = "resize_image"
+    device, (image, given) = adopt(function, image=image, out=out)
     require_choice(function, "layout", layout, get_args(Layout))
     names = ("T", "C", "H", "W") if layout == "planar" else ("T", "H", "W", "C")
     require_array(function, "image", image, dtypes=("uint8", "uint16"), shape=names)
@@ -80,14 +82,16 @@ def resize_image(
         shape = (image.shape[0], image.shape[1], fit.height, fit.width)
     else:
         shape = (image.shape[0], fit.height, fit.width, image.shape[3])
-    if out is None:
-        out = np.empty(shape, image.dtype)
-    else:
-        require_array(function, "out", out, dtypes=(str(image.dtype),), shape=shape)
-        require_writable(function, "out", out)
-    from vireo_kernels.cpu import resize as cpu
-
-    cpu.resize_image(
-        image, fit=fit, filter_name=filter_name, antialias=antialias, layout=layout, fill=int(fill), out=out
+    result = result_array(function, device, given, str(image.dtype), shape)
+    device.run(
+        "resize",
+        "resize_image",
+        image,
+        fit=fit,
+        filter_name=filter_name,
+        antialias=antialias,
+        layout=layout,
+        fill=int(fill),
+        out=result,
     )
-    return out
+    return result if out is None else out

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
 
-import numpy as np
-
-from vireo_kernels.arguments import Array, require_array, require_choice, require_writable
+from vireo_kernels.arguments import Array, require_array, require_choice
 from vireo_kernels.color import Layout
+from vireo_kernels.devices import adopt, result_array
 
 Curve = Literal["bt1886", "srgb", "pq", "hlg"]
 Primaries = Literal["bt709", "bt2020"]
@@ -78,6 +77,7 @@ def convert_light(
         ValueError: a shape or choice that is not allowed, or an array that is not contiguous.
     """
     function = "convert_light"
+    device, (rgb, given) = adopt(function, rgb=rgb, out=out)
     require_choice(function, "layout", layout, get_args(Layout))
     shape: tuple[int | str, ...] = ("T", 3, "H", "W") if layout == "planar" else ("T", "H", "W", 3)
     require_array(function, "rgb", rgb, dtypes=("uint8", "uint16"), shape=shape)
@@ -88,12 +88,15 @@ def convert_light(
         raise ValueError(
             f"{function}: gain is {gain!r}; it must be a Fraction above 0 and up to 10000, such as Fraction(203, 10000)"
         )
-    if out is None:
-        out = np.empty(rgb.shape, np.uint16)
-    else:
-        require_array(function, "out", out, dtypes=("uint16",), shape=rgb.shape)
-        require_writable(function, "out", out)
-    from vireo_kernels.cpu import transfer as cpu
-
-    cpu.convert_light(rgb, source=source, target=target, gain=Fraction(gain), layout=layout, out=out)
-    return out
+    result = result_array(function, device, given, "uint16", tuple(rgb.shape))
+    device.run(
+        "transfer",
+        "convert_light",
+        rgb,
+        source=source,
+        target=target,
+        gain=Fraction(gain),
+        layout=layout,
+        out=result,
+    )
+    return result if out is None else out

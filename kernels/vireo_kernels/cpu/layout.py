@@ -63,3 +63,12 @@ def _split(words, width, y, u, v):
 def split(words: npt.NDArray[Any], y: npt.NDArray[Any], u: npt.NDArray[Any], v: npt.NDArray[Any]) -> None:
     """The opposite of `merge`."""
     _split(read_only(words), y.shape[1], _whole_rows(y), _whole_rows(u), _whole_rows(v))
+
+
+def surface_to_frames(luma: npt.NDArray[Any], chroma: npt.NDArray[Any], *, out: npt.NDArray[np.uint8]) -> None:
+    """`vireo_kernels.layout.surface_to_frames` of checked arguments into `out`."""
+    words = out.view(luma.dtype)
+    height, width = luma.shape
+    words[:height, :width] = luma
+    words[:height, width:] = luma[:, width - 1 :]
+    words[height:] = chroma
