@@ -145,6 +145,20 @@ def serve(
     raise typer.Exit(code)
 
 
+@_app.command()
+def backends(
+    folder: Annotated[Path, typer.Argument(help="Where to assemble the backend directory.")],
+    repository: Annotated[Path | None, typer.Option(help="A model repository instead of the shipped one.")] = None,
+) -> None:
+    """Assemble a backend directory for plain `tritonserver`, and print the command that serves from it."""
+    from vireo_server.launching import LaunchError, plain_command
+
+    try:
+        typer.echo(plain_command(folder, repository=repository).shell())
+    except LaunchError as error:
+        _fail(str(error))
+
+
 def _options(pairs: list[str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for pair in pairs:

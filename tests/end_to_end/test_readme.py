@@ -38,3 +38,42 @@ def test_a_service_made_by_copying_three_folders(repository, tmp_path):
     with running_server(repository=folder, services=["mine"]) as server, Client(server.grpc_url) as client:
         client.run("mine", tmp_path / "in.mp4", tmp_path / "out.mp4")
     assert read_numbers(str(tmp_path / "out.mp4")) == list(range(20))
+
+
+def test_plain_tritonserver_serves_the_same(tmp_path):
+    """`vireo backends FOLDER` prints a command; run in a shell it serves, without `vireo serve`."""
+    import socket
+    import subprocess
+    import sys
+    import time
+
+    from vireo_client import Client, VireoError
+
+    vireo = Path(sys.executable).with_name("vireo")
+    done = subprocess.run([vireo, "backends", tmp_path / "backends"], capture_output=True, text=True, check=True)
+    ports = []
+    for _ in range(3):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            ports.append(free.getsockname()[1])
+    command = done.stdout.strip()
+    for option, port in zip(("http", "grpc", "metrics"), ports, strict=True):
+        command += f" --{option}-port={port}"
+    numbered_clip(str(tmp_path / "in.mp4"), frames=20, size=(160, 96))
+    with open(tmp_path / "log", "wb") as log:
+        server = subprocess.Popen(["/bin/sh", "-c", f"exec env {command}"], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with Client(f"127.0.0.1:{ports[1]}") as client:
+                    client.run("passthrough", tmp_path / "in.mp4", tmp_path / "out.mp4")
+                break
+            except VireoError:
+                assert server.poll() is None, (tmp_path / "log").read_text()[-2000:]
+                assert time.monotonic() < deadline, (tmp_path / "log").read_text()[-2000:]
+                time.sleep(0.5)
+    finally:
+        server.terminate()
+        server.wait(40)
+    assert read_numbers(str(tmp_path / "out.mp4")) == list(range(20))
