@@ -204,6 +204,11 @@ class ScriptStream:
         self.host, self.configure_seconds = host, round(seconds, 6)
         self._state, self._release = state, release
 
+    @property
+    def takes_turns(self) -> bool:
+        """Whether no other stream runs until this one is closed."""
+        return self._release is not None
+
     def process(self, batch: Batch, *, profiling: bool) -> tuple[Outcome, dict[str, Any]]:
         """See `ScriptHost.process`."""
         return self.host.process(batch, self._state, profiling=profiling)
