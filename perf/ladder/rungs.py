@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+"""All rungs of the ladder in turn, and whether they did the same work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from functools import partial
+from typing import Protocol
+
+from perf.clips import NETWORK, Clip
+from perf.ladder.codecs import Coded
+from perf.ladder.network_alone import NetworkAlone
+from perf.ladder.picture_service import PictureService
+from perf.ladder.pipelined import Pipelined
+from perf.ladder.sequential import Sequential
+from perf.ladder.served import OneFile, Streams
+from perf.measure import Measurement, Measurements, frames_a_second, in_turn, ratios, say
+
+RUNGS = {
+    "picture_service": "(a) picture service: RGB over gRPC, one by one",
+    "picture_service_4": "(a) with 4 requests in flight",
+    "sequential": "(b) one process, one thread",
+    "sequential_8": "(c) the same, batches of 8",
+    "pipelined": "(d) one process, pipelined threads: the in-process limit",
+    "served_1": "(e) our ensemble, 1 stream",
+    "served_2": "(e) our ensemble, 2 streams",
+    "served_4": "(e) our ensemble, 4 streams",
+    "served_8": "(e) our ensemble, 8 streams",
+    "one_file": "(f) our ensemble, one file, segments in parallel",
+    "network_alone": "floor: the network alone",
+}
+"""What each rung is, in the words of the README's table."""
+
+
+class Rung(Protocol):
+    """A program that enlarges a clip."""
+
+    def run(self, clip: Clip) -> Coded:
+        """Work through the clip."""
+
+
+def measure(url: str, clip: Clip, *, frames: int, rounds: int, streams: Sequence[int]) -> Measurements:
+    """Run all rungs in turn on a server that serves super_resolution.
+
+    Args:
+        url: the server's gRPC address.
+        clip: what is enlarged.
+        frames: how many of its frames a stream is; (f) takes the whole file.
+        rounds: how often.
+        streams: how many streams at once, for (e).
+    """
+    part = clip.first(frames)
+    with ExitStack() as stack:
+        served = {count: Streams(url, streams=count) for count in streams}
+        rungs: dict[str, Rung] = {
+            "picture_service": stack.enter_context(closing(PictureService(url, in_flight=1))),
+            "picture_service_4": stack.enter_context(closing(PictureService(url, in_flight=4))),
+            "sequential": Sequential(clip, network=NETWORK, batch=1),
+            "sequential_8": Sequential(clip, network=NETWORK, batch=8),
+            "pipelined": Pipelined(clip, network=NETWORK),
+            **{f"served_{count}": rung for count, rung in served.items()},
+            "one_file": stack.enter_context(closing(OneFile(url))),
+            "network_alone": NetworkAlone(clip, network=NETWORK),
+        }
+        _warm_up(rungs, clip)
+        programs = {name: partial(_speed, rung, clip if name == "one_file" else part) for name, rung in rungs.items()}
+        speeds = in_turn(programs, rounds=rounds)
+    # Those of the warm-up, a few frames long, come first.
+    fairness = {
+        f"ladder.fairness.served_{count}": Measurement(
+            values=tuple(rung.fairness[-rounds:]), unit="ratio", better="higher"
+        )
+        for count, rung in served.items()
+        if count > 1
+    }
+    return _measurements(speeds, streams) | fairness
+
+
+def _speed(rung: Rung, clip: Clip) -> float:
+    coded: list[Coded] = []
+    seconds = frames_a_second(1, lambda: coded.append(rung.run(clip)))
+    return coded[0].frames * seconds
+
+
+def _warm_up(rungs: dict[str, Rung], clip: Clip) -> None:
+    """Compile what is compiled at first use, and see that every rung's pictures are the same to the bit."""
+    few = clip.first(16)
+    coded = {name: rung.run(few) for name, rung in rungs.items() if name != "one_file"}
+    wrong = {name: one.digests for name, one in coded.items() if one.digests - coded["sequential"].digests}
+    # A batch in one call may be summed in another order, which moves a sample in a million by one.
+    wrong.pop("sequential_8", None)
+    if wrong:
+        raise AssertionError(f"these rungs gave other bytes than 'sequential': {', '.join(wrong)}")
+    say("  all rungs give the same bytes")
+
+
+def _measurements(speeds: dict[str, list[float]], streams: Sequence[int]) -> Measurements:
+    found = {
+        f"ladder.{name}": Measurement(values=tuple(values), unit="frames/s", better="higher")
+        for name, values in speeds.items()
+    }
+
+    def ratio(name: str, values: Sequence[float]) -> None:
+        found[f"ladder.{name}"] = Measurement(values=tuple(values), unit="ratio", better="higher")
+
+    most = f"served_{max(streams)}"
+    target = "served_4" if "served_4" in speeds else most
+    for name in (target, "one_file"):
+        ratio(f"{name}/pipelined", ratios(speeds[name], speeds["pipelined"]))
+        for other in ("picture_service", "picture_service_4"):
+            ratio(f"{name}/{other}", ratios(speeds[name], speeds[other]))
+            found[f"ladder.beyond_network.{name}/{other}"] = Measurement(
+                values=tuple(
+                    (1 / own - 1 / floor) / (1 / service - 1 / floor)
+                    for own, service, floor in zip(speeds[name], speeds[other], speeds["network_alone"], strict=True)
+                ),
+                unit="ratio",
+                better="lower",
+            )
+    fewer = [max(values) for values in zip(*(speeds[f"served_{n}"] for n in streams if n < max(streams)), strict=True)]
+    if fewer:
+        ratio(f"{most}/best_of_fewer", ratios(speeds[most], fewer))
+    return found

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""Memory of a server at 1080p `passthrough`: one stream, each further one, and ten times the length.
+
+    python -m perf.memory --streams 1 2 4
+
+PSS of tritonserver and all its stages, at its peak. What a stream's decoder and encoder hold by themselves is measured
+beside it: pictures that a codec keeps are the codec's business, whoever runs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from vireo_server.launching import RunningServer, running_server
+
+from perf.clips import ROOT, Clip, full_hd_clip
+from perf.load import run_streams
+from perf.measure import Measurement, Measurements, say
+from perf.processes import Usage, pss_bytes, watched
+
+_SERVICE = "passthrough"
+
+
+def measure(server: RunningServer, clip: Clip, *, streams: Sequence[int], times_longer: int = 10) -> Measurements:
+    """Load a fresh server, which shared memory has not grown in yet, and look at its peaks.
+
+    Args:
+        server: serves passthrough and nothing else.
+        clip: what each stream sends.
+        streams: how many at once, in ascending order, from 1.
+        times_longer: how much longer the long stream is.
+    """
+    peaks = {}
+    for count in streams:
+        peaks[count] = _peak(server, clip, streams=count).peak_bytes
+        say(f"  {count} streams: {peaks[count] / 1e6:.0f} MB")
+    short = _peak(server, clip, streams=1).peak_bytes
+    long = _peak(server, clip.repeated(times_longer), streams=1).peak_bytes
+    say(f"  {times_longer} times the length: {long / 1e6:.0f} MB after {short / 1e6:.0f} MB")
+    codecs = codec_bytes(clip)
+    found = {
+        "memory.one_stream": Measurement(values=(peaks[streams[0]] / 1e6,), unit="MB", better="lower"),
+        "memory.codecs_of_a_stream": Measurement(values=(codecs / 1e6,), unit="MB", better="lower"),
+        f"memory.{times_longer}_times_longer": Measurement(values=(long / short,), unit="ratio", better="lower"),
+    }
+    if len(streams) > 1:
+        further = (peaks[streams[-1]] - peaks[streams[0]]) / (streams[-1] - streams[0])
+        found["memory.further_stream"] = Measurement(values=(further / 1e6,), unit="MB", better="lower")
+        found["memory.further_stream_beyond_codecs"] = Measurement(
+            values=((further - codecs) / 1e6,), unit="MB", better="lower"
+        )
+    return found
+
+
+def _peak(server: RunningServer, clip: Clip, *, streams: int) -> Usage:
+    with watched(server, memory=True) as usage:
+        run_streams(server.grpc_url, _SERVICE, clip, streams=streams)
+    return usage
+
+
+def codec_bytes(clip: Clip) -> float:
+    """What a decoder and an encoder that have worked on `clip` hold, in a process of their own."""
+    command = [sys.executable, "-m", "perf.memory", "--codecs-of", str(clip.path), str(clip.frames)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def _hold_codecs(clip: Clip) -> float:
+    """Bytes that each further pair of codecs adds to this process."""
+    from vireo_server.decoder import Decoder
+
+    from perf.ladder.codecs import frames_of, numbers, open_encoder
+
+    held = []
+
+    def hold() -> int:
+        decoder, encoder = Decoder(clip.stream, threads=1), open_encoder(clip, scale=1)
+        for packet in clip.packets:
+            for picture in decoder.decode(packet.data, numbers(packet)):
+                encoder.encode(frames_of([picture])[0], pts=picture.pts, duration=picture.duration)
+        held.append((decoder, encoder))
+        return pss_bytes(os.getpid())
+
+    # The first pair brings libraries and tables that all share.
+    sizes = [hold() for _ in range(3)]
+    return (sizes[-1] - sizes[0]) / (len(sizes) - 1)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Memory of passthrough at 1080p.")
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument("--codecs-of", nargs=2, metavar=("FILE", "FRAMES"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.codecs_of:
+        from pathlib import Path
+
+        from perf.clips import load_clip
+
+        path, frames = options.codecs_of
+        print(_hold_codecs(load_clip(Path(path)).first(int(frames))))
+        return
+    with running_server(services=[_SERVICE]) as server:
+        found = measure(server, full_hd_clip().first(options.frames), streams=options.streams)
+    for name, measurement in found.items():
+        print(f"{name:40} {measurement}")
+
+
+if __name__ == "__main__":
+    main()

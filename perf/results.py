@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""The results' file: measurements, and what machine, versions and commit they come from."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import av
+
+from perf.analyzer import Report, StageTimes
+from perf.clips import ROOT
+from perf.frame_profile import Profile
+from perf.measure import Measurement, Measurements
+
+RESULTS = ROOT / "perf" / "results"
+_PACKAGES = ("vireo", "nvidia-pytriton", "tritonclient", "av", "openvino", "onnxruntime", "numba", "numpy")
+
+
+@dataclass(kw_only=True)
+class Results:
+    """All that one run of `perf.run` found.
+
+    Attributes:
+        mode: "quick", "full", ...
+        day: ISO date.
+        machine: processor, cores, memory, system.
+        versions: of everything that computes.
+        commit: of this repository; with "+" where the tree had changes.
+        load: other programs' share of the processor before the run: 0 is a quiet machine.
+    """
+
+    mode: str
+    day: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    commit: str
+    load: float
+    measurements: Measurements = field(default_factory=dict)
+    profiles: list[Profile] = field(default_factory=list)
+    analyzer: list[Report] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Of its file: date and machine."""
+        processor = re.sub(r"[^a-z0-9]+", "-", self.machine["processor"].lower()).strip("-")
+        return f"{self.day}-{processor}-{self.machine['cores']}-cores"
+
+    def save(self, folder: Path) -> Path:
+        """Write `<name>.json` into a folder; its path."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.name}.json"
+        measurements = {
+            name: {**asdict(measurement), "values": [float(f"{value:.5g}") for value in measurement.values]}
+            for name, measurement in sorted(self.measurements.items())
+        }
+        path.write_text(json.dumps(asdict(self) | {"measurements": measurements}, indent=1) + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def load_file(cls, path: Path) -> Results:
+        """What `save` wrote. Raises ValueError where it is something else."""
+        values = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            values["measurements"] = {
+                name: Measurement(**{**value, "values": tuple(value["values"])})
+                for name, value in values["measurements"].items()
+            }
+            values["profiles"] = [Profile.from_json(value) for value in values["profiles"]]
+            values["analyzer"] = [
+                Report(**{**value, "stages": tuple(StageTimes(**stage) for stage in value["stages"])})
+                for value in values["analyzer"]
+            ]
+            return cls(**values)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is no results' file of perf.run ({error!r}); measure again") from error
+
+
+def newest(folder: Path = RESULTS) -> Path | None:
+    """The results' file of the latest day in a folder; None where there is none."""
+    return max(folder.glob("*.json"), key=lambda path: path.name, default=None)
+
+
+def new_results(mode: str) -> Results:
+    """An empty one for this machine, today."""
+    return Results(
+        mode=mode,
+        day=date.today().isoformat(),
+        machine=describe_machine(),
+        versions=describe_versions(),
+        commit=describe_commit(),
+        load=os.getloadavg()[0] / len(os.sched_getaffinity(0)),
+    )
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores that may be used, memory in GB, system."""
+    processor = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "processor": processor[1].strip() if processor else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(memory / 1e9, 1),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def describe_versions() -> dict[str, str]:
+    """Python, FFmpeg's libavcodec, and the packages that do the work."""
+    libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
+    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), "libavcodec": libavcodec, **packages}
+
+
+def describe_commit() -> str:
+    """The short hash; "unknown" outside a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()

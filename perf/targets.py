@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""What this project wants to reach, and what of it a run reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from perf.measure import Measurements
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One number that is wanted.
+
+    Attributes:
+        number: of the list in the project's issue on speed.
+        what: in words.
+        measurement: the name of what is measured.
+        bound: "at least" or "at most" the `value`.
+    """
+
+    number: int
+    what: str
+    measurement: str
+    bound: Literal["at least", "at most"]
+    value: float
+
+    def is_met(self, measured: float) -> bool:
+        """Whether a median reaches it."""
+        return measured >= self.value if self.bound == "at least" else measured <= self.value
+
+
+def _at_least(number: int, what: str, measurement: str, value: float) -> Target:
+    return Target(number=number, what=what, measurement=measurement, bound="at least", value=value)
+
+
+def _at_most(number: int, what: str, measurement: str, value: float) -> Target:
+    return Target(number=number, what=what, measurement=measurement, bound="at most", value=value)
+
+
+TARGETS = (
+    _at_least(1, "4 streams, of the in-process limit (d)", "ladder.served_4/pipelined", 0.90),
+    _at_least(1, "one file, of the in-process limit (d)", "ladder.one_file/pipelined", 0.90),
+    _at_least(2, "4 streams, times the picture service (a)", "ladder.served_4/picture_service", 1.5),
+    _at_most(2, "time beyond the network's, of (a)'s", "ladder.beyond_network.served_4/picture_service", 1 / 3),
+    _at_least(3, "passthrough 1080p ultrafast, of plain PyAV", "passthrough.ultrafast.stream/plain", 0.60),
+    _at_least(3, "passthrough 1080p veryfast, of plain PyAV", "passthrough.veryfast.stream/plain", 0.72),
+    _at_least(3, "passthrough 1080p medium, of plain PyAV", "passthrough.medium.stream/plain", 0.87),
+    _at_least(4, "8 streams, of the best total of fewer", "ladder.served_8/best_of_fewer", 0.95),
+    _at_least(4, "slowest of 8 streams, of their mean", "ladder.fairness.served_8", 0.8),
+    _at_most(5, "memory of one 1080p passthrough stream, MB", "memory.one_stream", 900),
+    _at_most(5, "each further stream beyond its codecs, MB", "memory.further_stream_beyond_codecs", 150),
+    _at_most(5, "memory at 10 times the length", "memory.10_times_longer", 1.05),
+    _at_most(6, "ready after, s", "start.ready", 4),
+    _at_most(6, "each further service, s", "start.further_service", 1),
+    _at_most(6, "first packet, in chunks' work", "latency.first_packet/chunk", 3),
+    _at_most(6, "a frame alone, beyond the network's time, ms", "latency.frame_beyond_network", 100),
+    _at_most(7, "borders' share of a super_resolution frame", "profile.super_resolution.border_share", 0.15),
+)
+
+
+def checked(measurements: Measurements) -> Iterator[tuple[Target, float, bool]]:
+    """(target, median, whether it is met) for each target that was measured."""
+    for target in TARGETS:
+        if target.measurement in measurements:
+            median = measurements[target.measurement].median
+            yield target, median, target.is_met(median)
