@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """script: frames through a user's Python file, script.py in the model's version folder."""
 
+import sys
 from pathlib import Path
 
 from vireo_server.heartbeat import Heartbeat
@@ -15,6 +16,7 @@ class TritonPythonModel:
     """Triton's door to `vireo_server.scripting`."""
 
     def initialize(self, args):
+        sys.dont_write_bytecode = True  # a cache of modules beside the script would make Triton think it was changed
         settings = read_settings(ScriptSettings, args)
         path = Path(args["model_repository"]) / args["model_version"] / settings.file
         heartbeat = Heartbeat(args["model_name"], limit_seconds=settings.limit_seconds)

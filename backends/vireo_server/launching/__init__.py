@@ -16,6 +16,7 @@ from vireo_server.launching.errors import (
     TritonNotFoundError,
     UnknownServiceError,
 )
+from vireo_server.launching.loading import ServerInfo, load_service
 from vireo_server.launching.serve import serve
 from vireo_server.launching.server import RunningServer, running_server
 from vireo_server.launching.triton import Triton, find_triton
@@ -30,6 +31,7 @@ __all__ = [
     "RepositoryError",
     "RunningServer",
     "ServerDiedError",
+    "ServerInfo",
     "StartTimeoutError",
     "StubNotFoundError",
     "Triton",
@@ -37,6 +39,7 @@ __all__ = [
     "UnknownServiceError",
     "assemble_backends",
     "find_triton",
+    "load_service",
     "plain_command",
     "running_server",
     "serve",

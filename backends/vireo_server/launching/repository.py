@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vireo_server.launching.errors import RepositoryError, UnknownServiceError
 
 FILE_MODEL = "file"
+_SHARED = ("decode", "encode")
 
 _CONFIG = "config.pbtxt"
 # A whole protobuf parser would need tritonclient, which a server does not; these two facts are all we ask, and Triton
@@ -29,17 +30,26 @@ class Repository:
         models: all models, sorted.
         ensembles: those that are ensembles, sorted.
         steps: those that an ensemble uses, sorted.
+        steps_by_ensemble: for each ensemble, the models of its steps.
     """
 
     folder: Path
     models: tuple[str, ...]
     ensembles: tuple[str, ...]
     steps: tuple[str, ...]
+    steps_by_ensemble: Mapping[str, tuple[str, ...]]
 
     @property
     def services(self) -> tuple[str, ...]:
         """What a caller may ask for: every model that is no part of another, the BLS model `file` left out."""
         return tuple(name for name in self.models if name not in self.steps and name != FILE_MODEL)
+
+    def steps_of(self, service: str) -> tuple[str, ...]:
+        """Give the models that a service alone uses, in order; shared ones, such as decode, are left out."""
+        others = {step for name, steps in self.steps_by_ensemble.items() if name != service for step in steps} | set(
+            _SHARED
+        )
+        return tuple(step for step in self.steps_by_ensemble.get(service, ()) if step not in others)
 
     def to_load(self, services: Iterable[str] | None) -> tuple[str, ...]:
         """Give the models to name to Triton: the services (all if None) and `file`; ensembles bring their steps.
@@ -80,8 +90,15 @@ def read_repository(folder: Path) -> Repository:
             f"each model needs <repository>/<model>/{_CONFIG}; check --repository{hint}"
         )
     ensembles = tuple(name for name, text in configs.items() if _ENSEMBLE.search(_without_strings(text)))
-    steps = {step for name in ensembles for step in _STEP.findall(configs[name])}
-    return Repository(folder=folder, models=tuple(configs), ensembles=ensembles, steps=tuple(sorted(steps)))
+    by_ensemble = {name: tuple(dict.fromkeys(_STEP.findall(configs[name]))) for name in ensembles}
+    steps = {step for found in by_ensemble.values() for step in found}
+    return Repository(
+        folder=folder,
+        models=tuple(configs),
+        ensembles=ensembles,
+        steps=tuple(sorted(steps)),
+        steps_by_ensemble=by_ensemble,
+    )
 
 
 def _read(path: Path) -> str:

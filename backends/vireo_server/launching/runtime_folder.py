@@ -95,6 +95,21 @@ def clean_leftovers() -> list[str]:
     return cleaned
 
 
+def locked_folders() -> list[Path]:
+    """Give the runtime folders of this user's servers that run now."""
+    found = []
+    for path in sorted(_folder_of_user().iterdir()):
+        if path.name.startswith(".") or not (path / _LOCK).is_file():
+            continue
+        with open(path / _LOCK, "rb") as file:
+            try:
+                # Shared: two who look at once do not take each other for the server.
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                found.append(path)
+    return found
+
+
 def cache_folder() -> Path:
     """Give a folder of the user for things that may be made again."""
     given = os.environ.get("XDG_CACHE_HOME")

@@ -19,6 +19,7 @@ from vireo_server.launching.command import server_command
 from vireo_server.launching.control import ModelControl
 from vireo_server.launching.environment import server_environment
 from vireo_server.launching.errors import LaunchError, ModelLoadError, PortError
+from vireo_server.launching.loading import LoadRequests, ServerInfo
 from vireo_server.launching.log import ServerLog
 from vireo_server.launching.ports import Endpoints, choose_ports
 from vireo_server.launching.process import ServerProcess
@@ -83,6 +84,7 @@ class RunningServer:
         self.key = secrets.token_urlsafe(32)
         self._log = log
         self._watchdog: Watchdog | None = None
+        self._requests: LoadRequests | None = None
         self._folder = make_runtime_folder()
         self.runtime = self._folder.path
         try:
@@ -120,6 +122,14 @@ class RunningServer:
             raise
         control = ModelControl(self.endpoints, key=self.key, load_seconds=settings.start_seconds)
         self._watchdog = Watchdog(self.pid, runtime=self.runtime, control=control, log=log, is_running=self.is_running)
+        self._requests = LoadRequests(
+            self.runtime,
+            info=ServerInfo(http=self.http_url, grpc=self.grpc_url, repository=str(repository.folder)),
+            control=control,
+            watchdog=self._watchdog,
+            log=log,
+            loaded=self._add_service,
+        )
 
     @property
     def http_url(self) -> str:
@@ -158,6 +168,9 @@ class RunningServer:
         """Give the models that kept dying and are not loaded any more, each with the reason."""
         return {} if self._watchdog is None else self._watchdog.given_up()
 
+    def _add_service(self, service: str) -> None:
+        self.services = tuple(dict.fromkeys([*self.services, service]))
+
     def open_streams(self) -> int:
         """Give how many streams the decode stage holds now."""
         beats = read_beats(self.runtime)
@@ -187,8 +200,7 @@ class RunningServer:
             drain_seconds: how long to wait for open streams first.
             interrupted: all waiting ends when it says so.
         """
-        if self._watchdog is not None:
-            self._watchdog.stop()
+        self._let_go()
         if self.is_running():
             self.drain(drain_seconds, interrupted=interrupted)
             self._process.terminate()
@@ -201,10 +213,15 @@ class RunningServer:
 
     def kill(self) -> None:
         """End the server at once and remove everything it made; may be called twice."""
-        if self._watchdog is not None:
-            self._watchdog.stop()
+        self._let_go()
         self._process.kill()
         self._folder.close()
+
+    def _let_go(self) -> None:
+        """Load and replace nothing from now on."""
+        for one in (self._requests, self._watchdog):
+            if one is not None:
+                one.stop()
 
 
 def start_server(

@@ -16,8 +16,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +76,9 @@ class Watchdog:
         self._given_up: dict[str, str] = {}
         self._killed: set[int] = set()
         self._started = time.monotonic()
+        self._changing = threading.Lock()
+        self._being_loaded: set[str] = set()
+        self._retired: set[int] = set()
         self._look_for_new()
         self._thread = threading.Thread(target=self._watch, name="vireo-watchdog", daemon=True)
         self._thread.start()
@@ -83,6 +86,31 @@ class Watchdog:
     def given_up(self) -> dict[str, str]:
         """Give the models that are not loaded any more, each with the reason."""
         return dict(self._given_up)
+
+    @contextmanager
+    def loading(self, models: Sequence[str]) -> Iterator[None]:
+        """Leave models alone while they are loaded on purpose, perhaps again; afterwards they count as new.
+
+        Their old processes end then, or a while later when their last request is answered: that is no death.
+        """
+        with self._changing:
+            self._look_for_new()
+            old = {pid: stage.model for pid, stage in self._stages.items() if stage.model in models}
+            self._being_loaded.update(models)
+        try:
+            yield
+        finally:
+            with self._changing:
+                self._look_for_new()
+                replaced = {stage.model for pid, stage in self._stages.items() if pid not in old}
+                for pid, model in old.items():
+                    if model in replaced or self._stages[pid].is_dead():
+                        del self._stages[pid]
+                        self._retired.add(pid)
+                for model in models:
+                    self._given_up.pop(model, None)
+                    self._records[model] = _Record(ready=time.monotonic())
+                self._being_loaded.difference_update(models)
 
     def stop(self) -> None:
         """Replace nothing from now on. A load that runs ends with the server."""
@@ -99,26 +127,30 @@ class Watchdog:
 
     def _look_for_new(self) -> None:
         for stage in running_stages(self._server_pid):
-            self._stages.setdefault(stage.pid, stage)
+            if stage.pid not in self._retired:
+                self._stages.setdefault(stage.pid, stage)
 
     def _deaths(self) -> dict[str, list[Stage]]:
         """Give the models that lost processes, each with those that were known."""
-        self._look_for_new()
-        dead: dict[str, list[Stage]] = {}
-        living = set()
-        for stage in self._stages.values():
-            if stage.is_dead():
-                dead.setdefault(stage.model, []).append(stage)
-            else:
-                living.add(stage.model)
-        # A process may die before it is seen here, and a dead one does not tell its model.
-        for model in self._log.models_with_process() - living - self._given_up.keys():
-            dead.setdefault(model, [])
-        return dead
+        with self._changing:
+            self._look_for_new()
+            dead: dict[str, list[Stage]] = {}
+            living = set(self._being_loaded)
+            for stage in self._stages.values():
+                if not stage.is_dead():
+                    living.add(stage.model)
+                elif stage.model not in self._being_loaded:
+                    dead.setdefault(stage.model, []).append(stage)
+            # A process may die before it is seen here, and a dead one does not tell its model.
+            for model in self._log.models_with_process() - living - self._given_up.keys():
+                dead.setdefault(model, [])
+            return dead
 
     def _kill_stuck(self, beats: dict[int, Beat]) -> None:
         now = time.monotonic()
-        for pid, stage in self._stages.items():
+        for pid, stage in list(self._stages.items()):
+            if stage.model in self._being_loaded:
+                continue
             if pid not in beats or pid in self._killed or not (fault := beats[pid].fault(now)) or stage.is_dead():
                 continue
             self._killed.add(pid)

@@ -9,7 +9,6 @@ behind everything else, so that a script's own packages never replace the server
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import itertools
 import site
@@ -114,14 +113,14 @@ class Script:
         for folder in (self.path.parent, self.path.parent / PACKAGES):
             if folder.is_dir():
                 site.addsitedir(str(folder))
-        spec = importlib.util.spec_from_file_location(next(_names), self.path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
+        module = ModuleType(next(_names))
+        module.__file__ = str(self.path)
         sys.modules[module.__name__] = module
         try:
             with self._errors("import", refusal=(), seconds=None):
-                spec.loader.exec_module(module)
+                # Not through an import: its cache would be written beside the script, and Triton take the model's
+                # folder for changed.
+                exec(compile(self.path.read_bytes(), str(self.path), "exec"), module.__dict__)
         except StageError as error:
             del sys.modules[module.__name__]
             raise SettingError(error.message) from error
