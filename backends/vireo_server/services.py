@@ -11,11 +11,6 @@ from vireo_media.services import ServiceDescription
 
 from vireo_server.errors import BadInput
 
-# A protobuf parser would need tritonclient, which a server does not have; this one parameter is all we ask.
-_DESCRIPTION = re.compile(
-    r"""key\s*:\s*"vireo"\s*,?\s*value\s*:?\s*\{\s*string_value\s*:\s*(?P<text>"(?:\\.|[^"\\])*")""", re.DOTALL
-)
-
 
 def read_description(repository: Path, service: str) -> ServiceDescription:
     """The description of `service`.
@@ -23,7 +18,11 @@ def read_description(repository: Path, service: str) -> ServiceDescription:
     Raises:
         BadInput: there is no such service in the repository; the message lists those there are.
     """
-    descriptions = {path.parent.name: found for path in repository.glob("*/config.pbtxt") if (found := _find(path))}
+    descriptions = {
+        path.parent.name: found
+        for path in repository.glob("*/config.pbtxt")
+        if (found := read_parameter(path, "vireo"))
+    }
     if service not in descriptions:
         raise BadInput(
             f"there is no service {service!r}; there are {', '.join(sorted(descriptions)) or 'none'}; ask for one",
@@ -32,7 +31,10 @@ def read_description(repository: Path, service: str) -> ServiceDescription:
     return ServiceDescription.from_json(service, descriptions[service])
 
 
-def _find(path: Path) -> str | None:
-    found = _DESCRIPTION.search(path.read_text(encoding="utf-8", errors="replace"))
+def read_parameter(config: Path, name: str) -> str | None:
+    """The string value of one parameter of a `config.pbtxt`; None when it has no such parameter."""
+    # A protobuf parser would need tritonclient, which a server does not have; single parameters are all we ask.
+    pattern = rf'key\s*:\s*"{re.escape(name)}"\s*,?\s*value\s*:?\s*\{{\s*string_value\s*:\s*(?P<text>"(?:\\.|[^"\\])*")'
+    found = re.search(pattern, config.read_text(encoding="utf-8", errors="replace"))
     # The text format escapes as JSON does, in what a description holds.
     return str(json.loads(found["text"])) if found else None
