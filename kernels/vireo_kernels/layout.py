@@ -43,6 +43,12 @@ def require_frames(
     require_positive(function, "height", height)
     _, rows, row_bytes = frames_shape(1, width=width, height=height, pixel_format=pixel_format)
     require_array(function, name, frames, dtypes=("uint8",), shape=("T", rows, row_bytes))
+    address = frames.ctypes.data if isinstance(frames, np.ndarray) else frames.data.ptr
+    if pixel_format == "p010" and address % 2:
+        raise ValueError(
+            f"{function}: {name} {describe(frames)} begins at an odd address; samples of p010 have two bytes: "
+            "pass an array that begins at an even one, such as a copy"
+        )
 
 
 def surface_to_frames(luma: Array, chroma: Array, *, out: Array) -> None:

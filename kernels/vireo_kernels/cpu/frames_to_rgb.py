@@ -19,7 +19,7 @@ import numpy.typing as npt
 from vireo_kernels.arguments import read_only
 from vireo_kernels.coefficients import CHROMA_BITS, DECODE_BITS, decode_coefficients
 from vireo_kernels.cpu.compiling import compiled
-from vireo_kernels.cpu.words import code_of, store_row
+from vireo_kernels.cpu.words import code_of
 from vireo_kernels.layout import BITS, PixelFormat, words_of
 from vireo_kernels.reference.color import codes_to_unit, is_cosited
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from vireo_kernels.color import ColorSpec, Layout
 
 I32, I64 = np.int32, np.int64
+CODES, TABLE, FLOATS = 0, 1, 2
+RGB_KINDS = {"uint16": CODES, "uint8": TABLE, "float16": TABLE, "float32": FLOATS}
+"""How samples and 16-bit codes go together: as they are, by a table, or as code / 65535."""
 DECODE8_SHIFT, DECODE16_SHIFT = I32(DECODE_BITS[8] + CHROMA_BITS), I64(DECODE_BITS[16] + CHROMA_BITS)
 
 
@@ -146,8 +149,25 @@ def _decode8(words, width, height, middle, vertical, horizontal, k, interleaved,
 
 
 @compiled
-def _decode16(words, width, height, middle, vertical, horizontal, k, interleaved, table, out):
-    """Frames to 16-bit RGB, or what `store_row` makes of it."""
+def _store(codes, kind, table, out, at):
+    """A row of 16-bit codes to `out` (bytes) from sample `at` on, as `kind` says (see RGB_KINDS)."""
+    if kind == FLOATS:
+        floats = out.view(np.float32)[at : at + codes.size]
+        for i in range(codes.size):
+            floats[i] = np.float32(codes[i]) / np.float32(65535)
+        return
+    words = out.view(np.uint16)[at : at + codes.size]
+    if kind == CODES:
+        for i in range(codes.size):
+            words[i] = codes[i]
+    else:
+        for i in range(codes.size):
+            words[i] = table[codes[i]]
+
+
+@compiled
+def _decode16(words, width, height, middle, vertical, horizontal, k, interleaved, kind, table, out):
+    """Frames to 16-bit RGB, or what `kind` makes of it; `out` is bytes, so that one version serves every type."""
     half = (width + 1) // 2
     u, v = np.empty(half + 2, np.int16), np.empty(half + 2, np.int16)
     wide_u, wide_v = np.empty(2 * half, np.int16), np.empty(2 * half, np.int16)
@@ -162,13 +182,11 @@ def _decode16(words, width, height, middle, vertical, horizontal, k, interleaved
             _mix_two16(luma, wide_u, wide_v, y, gu, gv, offset, planes[1])
             _mix_one16(luma, wide_u, y, bu, offset, planes[2])
             if interleaved:
-                at = 3 * (t * height + row) * width
                 _interleave3(planes[0], planes[1], planes[2], mixed)
-                store_row(mixed, table, out[at : at + 3 * width])
+                _store(mixed, kind, table, out, 3 * (t * height + row) * width)
             else:
                 for plane in range(3):
-                    at = ((3 * t + plane) * height + row) * width
-                    store_row(planes[plane], table, out[at : at + width])
+                    _store(planes[plane], kind, table, out, ((3 * t + plane) * height + row) * width)
 
 
 @cache
@@ -204,10 +222,10 @@ def frames_to_rgb(
     k, middle4 = factors(color, BITS[pixel_format], 8 if dtype == "uint8" else 16)
     vertical, horizontal = is_cosited(color.chroma_location)
     words = read_only(words_of(frames, pixel_format))
-    flat = out.view(np.uint16).reshape(-1) if dtype == "float16" else out.reshape(-1)
     interleaved = layout == "interleaved"
     if dtype == "uint8":
-        _decode8(words, width, height, middle4, vertical, horizontal, k, interleaved, flat)
-    else:
-        table = half_table(dtype)
-        _decode16(words, width, height, middle4, vertical, horizontal, k, interleaved, table, flat)
+        _decode8(words, width, height, middle4, vertical, horizontal, k, interleaved, out.reshape(-1))
+        return
+    octets = out.reshape(-1).view(np.uint8)
+    kind, table = RGB_KINDS[dtype], half_table(dtype)
+    _decode16(words, width, height, middle4, vertical, horizontal, k, interleaved, kind, table, octets)

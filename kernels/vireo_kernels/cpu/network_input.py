@@ -30,7 +30,7 @@ I32 = np.int32
 
 @compiled
 def _frames_to_input(
-    words, width, height, middle, vertical, horizontal, k, plan, x_start, x_weights, y_start, y_weights, tables, out, at
+    words, width, height, middle, vertical, horizontal, k, plan, x_start, x_weights, y_start, y_weights, out, at
 ):
     """`plan` as of a resize, with the strides of channels and samples after it."""
     keep_shift, low, high, end_shift, end_high = I32(plan[0]), I32(plan[1]), I32(plan[2]), I32(plan[3]), I32(plan[4])
@@ -69,7 +69,22 @@ def _frames_to_input(
                     row_directly(like, 3, width, 1, x_start, x_weights, half, keep_shift, low, high, kept)
                 done = begin + rgb.shape[0]
             sum_columns(ring, first, y_weights[y], end_half, end_shift, end_high, like, sums, finished)
-            store_row(finished, 3, at + t * out_picture + y * out_row, out_channel, out_step, tables, out)
+            store_row(finished, 3, at + t * out_picture + y * out_row, out_channel, out_step, out)
+
+
+@compiled
+def _look_up(codes, tables, step, out):
+    """What the table of each channel has for its codes: `(3, n)`, or `(n, 3)` where `step` is 3."""
+    size = codes.size // 3
+    for channel in range(3):
+        table = tables[channel]
+        if step == 1:
+            part, numbers = codes[channel * size : (channel + 1) * size], out[channel * size : (channel + 1) * size]
+            for i in range(part.size):
+                numbers[i] = table[part[i]]
+        else:
+            for i in range(size):
+                out[3 * i + channel] = table[codes[3 * i + channel]]
 
 
 def frames_to_input(
@@ -103,28 +118,36 @@ def frames_to_input(
         row=row,
     )
     strides = np.array([fit.height * fit.width if planar else 1, step], np.int64)
-    dtype = str(out.dtype)
-    flat = out.view(np.uint16) if dtype == "float16" else out
-    tables = np.empty((0, 0), flat.dtype)
-    if dtype != "uint8":
-        tables = normalization_table(normalization, dtype).view(flat.dtype)
-    for channel in range(3):
-        plane = flat[:, channel, :, :, None] if planar else flat[..., channel : channel + 1]
-        fill_border(plane, fit, tables[channel, fill] if tables.size else fill)
-    _frames_to_input(
-        read_only(words_of(frames, pixel_format)),
-        width,
-        height,
-        middle4,
-        vertical,
-        horizontal,
-        k,
-        np.concatenate([plan, strides]),
-        x.start,
-        x.weights,
-        y.start,
-        y.weights,
-        read_only(tables),
-        flat.reshape(-1),
-        max(fit.top, 0) * row + max(fit.left, 0) * step,
-    )
+    words = read_only(words_of(frames, pixel_format))
+    plan = np.concatenate([plan, strides])
+    at = max(fit.top, 0) * row + max(fit.left, 0) * step
+    codes = out
+    if str(out.dtype) != "uint8":
+        # Codes of one picture at a time, which the tables turn into numbers.
+        codes = np.empty((1, *out.shape[1:]), np.uint8)
+        tables = normalization_table(normalization, str(out.dtype))
+        tables = read_only(tables.view(np.uint16) if str(out.dtype) == "float16" else tables)
+    size = codes.shape[0]
+    canvas = codes if not planar else codes.reshape(-1, fit.height, fit.width, 1)
+    fill_border(canvas, fit, fill)
+    for first in range(0, len(words), size):
+        _frames_to_input(
+            words[first : first + size],
+            width,
+            height,
+            middle4,
+            vertical,
+            horizontal,
+            k,
+            plan,
+            x.start,
+            x.weights,
+            y.start,
+            y.weights,
+            codes.reshape(-1),
+            at,
+        )
+        if codes is not out:
+            numbers = out[first].reshape(-1)
+            numbers = numbers.view(np.uint16) if str(out.dtype) == "float16" else numbers
+            _look_up(read_only(codes.reshape(-1)), tables, 1 if planar else 3, numbers)

@@ -187,21 +187,14 @@ def sum_columns(ring, first, weights, half, shift, high, like, sums, out):
 
 
 @compiled
-def store_row(row, channels, at, channel_step, step, tables, out):
-    """One row of all channels, one after the other, to `out` (flat) from `at` on.
-
-    `tables` has for each channel what a sample becomes, or is empty.
-    """
+def store_row(row, channels, at, channel_step, step, out):
+    """One row of all channels, one after the other, to `out` (flat) from `at` on."""
     target = row.size // channels
     for channel in range(channels):
         part = row[channel * target : (channel + 1) * target]
         start = at + channel * channel_step
         to = out[start : start + (target - 1) * step + 1]
-        if tables.size:
-            table = tables[channel]
-            for x in range(part.size):
-                to[x * step] = table[part[x]]
-        elif step == 3:
+        if step == 3:
             for x in range(part.size):
                 to[3 * x] = part[x]
         else:

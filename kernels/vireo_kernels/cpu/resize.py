@@ -33,7 +33,7 @@ def _resize(
     ring = kept_like((taps + BLOCK) * x_start.size * channels, source).reshape(taps + BLOCK, -1)
     sums, block_sums = sums_like(x_start.size * channels, source), sums_like(BLOCK, source)
     block, line = np.empty(pitch * BLOCK * blocks, source.dtype), kept_like(BLOCK * BLOCK, source)
-    finished, tables = np.empty(x_start.size * channels, out.dtype), np.empty((0, 0), out.dtype)
+    finished = np.empty(x_start.size * channels, out.dtype)
     for picture in range(pictures):
         base = picture * source_height * pitch
         done = 0
@@ -64,7 +64,7 @@ def _resize(
                 sum_columns(ring, first, y_weights[y], end_half, end_shift, end_high, source, sums, row)
             else:
                 sum_columns(ring, first, y_weights[y], end_half, end_shift, end_high, source, sums, finished)
-                store_row(finished, channels, to, 1, channels, tables, out)
+                store_row(finished, channels, to, 1, channels, out)
 
 
 def by_blocks(x: Taps, y: Taps, source_width: int, source_height: int) -> bool:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from vireo_kernels.arguments import read_only
 from vireo_kernels.coefficients import CHROMA_BITS, ENCODE_BITS, encode_coefficients
 from vireo_kernels.cpu.compiling import compiled
-from vireo_kernels.cpu.words import fetch_row, largest_code, word_of
+from vireo_kernels.cpu.frames_to_rgb import CODES, FLOATS, RGB_KINDS
+from vireo_kernels.cpu.words import largest_code, word_of
 from vireo_kernels.layout import BITS, PixelFormat, words_of
 from vireo_kernels.reference.color import dither_offsets, is_cosited, unit_to_codes
 
@@ -153,10 +154,48 @@ def _mix16(red, green, blue, kr, kg, kb, offsets, shift, out):
 
 
 @compiled
-def _encode16(rgb, table, width, height, vertical, horizontal, k, luma_offsets, chroma_offsets, interleaved, words):
+def _fetch(octets, kind, bytes_each, table, at, out):
+    """Samples `at` and after of `octets` as 16-bit codes, as `kind` says (see RGB_KINDS)."""
+    if kind == FLOATS:
+        floats = octets.view(np.float32)[at : at + out.size]
+        for i in range(out.size):
+            value = floats[i]
+            value = min(value, np.float32(1)) if value > np.float32(0) else np.float32(0)
+            out[i] = I32(value * np.float32(65535) + np.float32(0.5))
+    elif bytes_each == 1:
+        small = octets[at : at + out.size]
+        for i in range(out.size):
+            out[i] = table[small[i]]
+    else:
+        words = octets.view(np.uint16)[at : at + out.size]
+        if kind == CODES:
+            for i in range(out.size):
+                out[i] = words[i]
+        else:
+            for i in range(out.size):
+                out[i] = table[words[i]]
+
+
+@compiled
+def _encode16(
+    rgb,
+    kind,
+    bytes_each,
+    table,
+    width,
+    height,
+    vertical,
+    horizontal,
+    k,
+    luma_offsets,
+    chroma_offsets,
+    interleaved,
+    words,
+):
     """16-bit codes or floats to frames, as `_encode8`; rows are fetched into slots, so that each is read once.
 
-    The offsets are those of each column, for the rows 0..7 that repeat.
+    `rgb` is bytes, so that one version serves every type. The offsets are those of each column, for the rows 0..7 that
+    repeat.
     """
     half = (width + 1) // 2
     mixed = np.empty(3 * width, np.uint16)
@@ -175,11 +214,11 @@ def _encode16(rgb, table, width, height, vertical, horizontal, k, luma_offsets, 
                 if interleaved:
                     if plane == 0:
                         at = 3 * (t * height + row) * width
-                        fetch_row(rgb[at : at + 3 * width], table, mixed)
+                        _fetch(rgb, kind, bytes_each, table, at, mixed)
                         _apart3(mixed, slot[0], slot[1], slot[2])
                 else:
                     at = ((3 * t + plane) * height + row) * width
-                    fetch_row(rgb[at : at + width], table, slot[plane])
+                    _fetch(rgb, kind, bytes_each, table, at, slot[plane])
             target = words[t, row]
             _mix16(slot[0], slot[1], slot[2], yr, yg, yb, luma_offsets[row % 8], LUMA16_SHIFT, target[:width])
             if width % 2:
@@ -234,14 +273,16 @@ def rgb_to_frames(
     vertical, horizontal = is_cosited(color.chroma_location)
     words = words_of(out, pixel_format)
     interleaved = layout == "interleaved"
-    flat = read_only(rgb.view(np.uint16) if dtype == "float16" else rgb).reshape(-1)
+    flat = rgb.reshape(-1)
     if plain8:
-        _encode8(flat, width, height, vertical, horizontal, k, interleaved, words)
+        _encode8(read_only(flat), width, height, vertical, horizontal, k, interleaved, words)
         return
     luma_offsets = c.offset_y + dither_offsets(8, width, c.shift_y, dither=dither)
     chroma_offsets = c.offset_c + dither_offsets(8, (width + 1) // 2, c.shift_c, dither=dither)
     _encode16(
-        flat,
+        read_only(flat.view(np.uint8)),
+        RGB_KINDS[dtype],
+        rgb.itemsize,
         code_table(dtype),
         width,
         height,

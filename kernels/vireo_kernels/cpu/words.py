@@ -47,67 +47,6 @@ def _largest_code(like):
     return lambda like: I32(1023)
 
 
-def store_row(codes, table, out):
-    """A row of 16-bit codes into `out`: float32 as code / 65535; else as `table` has it, without a table as it is."""
-    if out.dtype == np.float32:
-        out[:] = codes / np.float32(65535)
-    else:
-        out[:] = table[codes] if table.size else codes
-
-
-@overload(store_row)
-def _store_row(codes, table, out):
-    if out.dtype == types.float32:
-
-        def units(codes, table, out):
-            for i in range(codes.size):
-                out[i] = np.float32(codes[i]) / np.float32(65535)
-
-        return units
-
-    def words(codes, table, out):
-        if table.size == 0:
-            for i in range(codes.size):
-                out[i] = codes[i]
-        else:
-            for i in range(codes.size):
-                out[i] = table[codes[i]]
-
-    return words
-
-
-def fetch_row(source, table, out):
-    """The opposite: a row of float32 in 0..1, of words that `table` knows, or of codes, as 16-bit codes."""
-    if source.dtype == np.float32:
-        clipped = np.where(source > 0, np.minimum(source, np.float32(1)), np.float32(0))
-        out[:] = clipped * np.float32(65535) + np.float32(0.5)
-    else:
-        out[:] = table[source] if table.size else source
-
-
-@overload(fetch_row)
-def _fetch_row(source, table, out):
-    if source.dtype == types.float32:
-
-        def units(source, table, out):
-            for i in range(out.size):
-                value = source[i]
-                value = min(value, np.float32(1)) if value > np.float32(0) else np.float32(0)
-                out[i] = I32(value * np.float32(65535) + np.float32(0.5))
-
-        return units
-
-    def words(source, table, out):
-        if table.size == 0:
-            for i in range(out.size):
-                out[i] = source[i]
-        else:
-            for i in range(out.size):
-                out[i] = table[source[i]]
-
-    return words
-
-
 def wide(value, like):
     """`value` in the arithmetic that sums of samples like those of `like` need: int32 for uint8, int64 for uint16."""
     return I32(value) if like.dtype == np.uint8 else np.int64(value)
