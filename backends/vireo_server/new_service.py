@@ -11,8 +11,9 @@ import ast
 import json
 import re
 import shutil
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +188,38 @@ def _add_shared(repository: Path, model: str) -> Path:
 
 def _write(folder: Path, text: str) -> None:
     (folder / "config.pbtxt").write_text(text, encoding="utf-8")
+
+
+def new_command(
+    name: str,
+    *,
+    repository: Path,
+    script: Path | None,
+    onnx: Path | None,
+    config: str,
+    warmup: str,
+    warmup_options: str,
+    say: Callable[[str], None] = print,
+) -> int:
+    """`vireo new`: see `new_service`; says what was written and what to do next. Returns the exit code."""
+    try:
+        written = new_service(
+            name,
+            repository=repository,
+            script=script,
+            onnx=onnx,
+            config=config,
+            warmup=warmup,
+            warmup_options=warmup_options,
+        )
+    except (SettingError, OSError) as error:
+        print(f"vireo: new: {error}", file=sys.stderr)
+        return 1
+    for folder in written:
+        say(f"wrote {folder}")
+    say(
+        f"serve it: vireo serve --repository {repository}\n"
+        f"or, where a server with this repository runs: vireo load {name}\n"
+        f"then: vireo run {name} INPUT OUTPUT"
+    )
+    return 0

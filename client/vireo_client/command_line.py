@@ -113,7 +113,8 @@ def services(url: _Url = "127.0.0.1:8001") -> None:
             found = client.services()
     for entry in found:
         options = ", ".join(entry.options.get("properties", {})) or "no options"
-        typer.echo(f"{entry.name}\t{entry.kind}\t{options}")
+        gives = "video -> video" if entry.kind == "transformation" else "video -> numbers"
+        typer.echo(f"{entry.name}\t{entry.kind}\t{options}\t{gives}")
 
 
 @_app.command()
@@ -157,6 +158,77 @@ def backends(
         typer.echo(plain_command(folder, repository=repository).shell())
     except LaunchError as error:
         _fail(str(error))
+
+
+@_app.command()
+def script(
+    script: Annotated[Path, typer.Argument(help="A Python file with process(data), and perhaps setup, configure.")],
+    input_: Annotated[Path, typer.Argument(metavar="INPUT", help="The video to run it on.")],
+    output: Annotated[
+        Path | None, typer.Argument(help="The video to write, or a .npz for numbers; nothing is written without.")
+    ] = None,
+    config: Annotated[str, typer.Option(metavar="JSON", help="What setup is given.")] = "{}",
+    stream: Annotated[str, typer.Option(metavar="JSON", help="The caller's options, what configure is given.")] = "{}",
+    encoder: Annotated[str, typer.Option(metavar="JSON", help="The encoder's options: codec, preset, crf ...")] = "{}",
+    profile: Annotated[bool, typer.Option("--profile", help="Show where the time went.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Run again whenever the script is saved.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it is there.")] = False,
+) -> None:
+    """Run a script on a video in this process: the frames a service would give, without a server."""
+    from vireo_server.scripting.command import script_command
+
+    code = script_command(
+        script,
+        input_,
+        output,
+        config=config,
+        stream=stream,
+        encoder=encoder,
+        profile=profile,
+        watch=watch,
+        overwrite=overwrite,
+    )
+    raise typer.Exit(code)
+
+
+@_app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="What the service is to be called.")],
+    script: Annotated[Path | None, typer.Option(help="A Python file with process(data).")] = None,
+    onnx: Annotated[Path | None, typer.Option(help="A network: one picture in, one out.")] = None,
+    repository: Annotated[Path, typer.Option(help="The model repository; made if it is not there.")] = Path(
+        "model_repository"
+    ),
+    config: Annotated[str, typer.Option(metavar="JSON", help="What the script's setup is given.")] = "{}",
+    warmup: Annotated[
+        str, typer.Option(metavar="SIZES", help="Sizes it is tried with now and at each load.")
+    ] = "640x360",
+    stream: Annotated[str, typer.Option(metavar="JSON", help="Options of the stream it is tried with.")] = "{}",
+) -> None:
+    """Write a new service from a script or an ONNX file: folders and commented configurations, tried before."""
+    from vireo_server.new_service import new_command
+
+    code = new_command(
+        name, repository=repository, script=script, onnx=onnx, config=config, warmup=warmup, warmup_options=stream
+    )
+    raise typer.Exit(code)
+
+
+@_app.command()
+def load(
+    service: Annotated[str, typer.Argument(help="A service in the repository of a running `vireo serve`.")],
+    url: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Which server, where several run on this machine.")
+    ] = None,
+) -> None:
+    """Load a service into a running server, or load it again after its files were changed."""
+    from vireo_server.launching import LaunchError, load_service
+
+    try:
+        info = load_service(service, address=url)
+    except LaunchError as error:
+        _fail(str(error))
+    typer.echo(f"{service} is served at {info.grpc}")
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:
