@@ -46,7 +46,10 @@ _app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_Url = Annotated[str, typer.Option(metavar="HOST:PORT", help="The server's gRPC address.")]
+_Url = Annotated[
+    str,
+    typer.Option(metavar="HOST:PORT", help="The server's gRPC address; several, with commas between, share the work."),
+]
 
 
 def main() -> None:
@@ -82,7 +85,9 @@ def run(
     input_: Annotated[str, typer.Argument(metavar="INPUT", help="The video to send.")],
     output: Annotated[str, typer.Argument(help="The file to write: .mp4, .mov, .mkv, .webm or .ts.")],
     url: _Url = "127.0.0.1:8001",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it is there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output if it is there, and start a broken-off run anew.")
+    ] = False,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -90,6 +95,9 @@ def run(
             metavar="KEY=VALUE",
             help="An option of the service or the encoder (codec, preset, crf, threads, maxrate, latency). Repeatable.",
         ),
+    ] = None,
+    request_id: Annotated[
+        str | None, typer.Option(help="A name for this run in the servers' logs and in errors; random by default.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing unless something is wrong.")] = False,
 ) -> None:
@@ -99,7 +107,15 @@ def run(
         from vireo_client.client import Client
 
         with Client(url) as client, _progress_bar(service, quiet=quiet) as progress:
-            result = client.run(service, input_, output, options=options, overwrite=overwrite, progress=progress)
+            result = client.run(
+                service,
+                input_,
+                output,
+                options=options,
+                overwrite=overwrite,
+                progress=progress,
+                request_id=request_id,
+            )
     _report(result, quiet=quiet)
 
 
@@ -172,7 +188,9 @@ def script(
     encoder: Annotated[str, typer.Option(metavar="JSON", help="The encoder's options: codec, preset, crf ...")] = "{}",
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time went.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Run again whenever the script is saved.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it is there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output if it is there, and start a broken-off run anew.")
+    ] = False,
 ) -> None:
     """Run a script on a video in this process: the frames a service would give, without a server."""
     from vireo_server.scripting.command import script_command
@@ -231,6 +249,43 @@ def load(
     typer.echo(f"{service} is served at {info.grpc}")
 
 
+@_app.command()
+def parity(
+    videos: Annotated[list[Path], typer.Argument(help="The videos to compare on.")],
+    service: Annotated[str | None, typer.Option(help="Also ask this service's network with both.")] = None,
+    training: Annotated[
+        list[str] | None,
+        typer.Option(help="pillow, opencv, torch, swscale, or module:function. Repeatable; all presets if left out."),
+    ] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Resize on both sides.")] = None,
+    antialias: Annotated[bool, typer.Option(help="Whether serving's resize antialiases.")] = True,
+    frames: Annotated[int | None, typer.Option(help="At most so many frames of each video.")] = None,
+    repository: Annotated[Path | None, typer.Option(help="A model repository instead of the shipped one.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers here.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Write a PNG: where frames differ, and scores.")] = None,
+) -> None:
+    """Compare the frames a training pipeline makes with those a service feeds its network."""
+    from vireo_server.errors import StageError
+    from vireo_server.parity.command import parity as compare
+
+    with _errors():
+        try:
+            text = compare(
+                videos,
+                service=service,
+                training=training or (),
+                size=size,
+                antialias=antialias,
+                frames=frames,
+                repository=repository,
+                json=json,
+                picture=picture,
+            )
+        except (StageError, ValueError) as error:
+            _fail(str(error))
+        typer.echo(text)
+
+
 def _options(pairs: list[str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for pair in pairs:
@@ -250,13 +305,13 @@ def _errors() -> Iterator[None]:
         yield
     except VireoError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("stopped", code=130)
+    except KeyboardInterrupt as stopped:
+        _fail(f"stopped; {stopped}" if str(stopped) else "stopped", code=130)
 
 
 @contextlib.contextmanager
 def _stop_on_sigterm() -> Iterator[None]:
-    """SIGTERM stops a run as Ctrl-C does: sequences are aborted and nothing is left behind."""
+    """SIGTERM stops a run as Ctrl-C does: sequences are aborted, and finished segments are kept."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
