@@ -57,6 +57,7 @@ class ScriptHost:
         self.preparation: dict[str, float] = {}
         self._busy = busy
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._closed = False
         self._turn = threading.Condition()
         self._configuring, self._holder, self._noted = False, False, False
         threading.Thread(target=self._run, name="script", daemon=True).start()
@@ -77,6 +78,7 @@ class ScriptHost:
 
     def close(self) -> None:
         """Call nothing any more."""
+        self._closed = True
         self._calls.put(None)
 
     def begin(self, options: str, *, is_cancelled: Callable[[], bool] = lambda: False) -> ScriptStream:
@@ -99,6 +101,8 @@ class ScriptHost:
 
     def call(self, function: Callable[[], _R]) -> _R:
         """The result of a function that is called on the script's thread."""
+        if self._closed:
+            raise Internal("the script is closed; make it again", stage=STAGE)
         future: Future[_R] = Future()
         self._calls.put((future, function))
         return future.result()
