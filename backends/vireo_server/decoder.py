@@ -13,22 +13,27 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from vireo_kernels.layout import planes_to_frames
+from vireo_media.bitstream import is_shown
 from vireo_media.container import libav_packet
 from vireo_media.description import StreamDescription
 
+from vireo_server.deinterlacing import Deinterlacer
 from vireo_server.errors import BadInput, clock, codec_errors
 from vireo_server.formats import UNKNOWN, PixelFormat
 
 _Frames = npt.NDArray[np.uint8]
 
-#: libavcodec's packet flag for "decode, but do not give out": what an edit list cuts away.
-_DISCARD = 4
+#: libavcodec's packet flags: the demuxer saw that data is missing or damaged; decode, but do not give out (what an edit
+#: list cuts away).
+_CORRUPT, _DISCARD = 2, 4
 
 #: FFmpeg's descriptor name -> the decoder, where the decoder of the same name needs a GPU.
 _DECODERS = {"av1": "libdav1d"}
 
-#: Codecs with packets that never become a picture (VP8's alternate references), so that a count proves nothing.
-_HIDDEN_PICTURES = {"vp8", "vp9", "av1", "mpeg4", "msmpeg4v3"}
+#: Codecs with packets that never become a picture and do not say so, so that a count proves nothing.
+_HIDDEN_PICTURES = {"mpeg4", "msmpeg4v3"}
+
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,13 @@ class Decoder:
         self._time_base = Fraction(*description.time_base)
         self._durations: dict[int, int] = {}
         self._discarded: set[int] = set()
+        self._corrupt: set[int] = set()
+        self._conceals = description.decoder.get("on_corrupt") == "conceal"
+        self._concealed: list[int] = []
+        self._last: av.VideoFrame | None = None
+        self._deinterlacer = Deinterlacer()
+        self._interlaced = False
+        self._leaves_fields = description.decoder.get("deinterlace") == "off"
         self._without_pts: deque[int] = deque()
         self._flushed = False
         name = _DECODERS.get(description.codec, description.codec)
@@ -87,23 +99,25 @@ class Decoder:
             )
         if pts == UNKNOWN:
             self._without_pts.append(dts)
-        else:
+        elif is_shown(self.description.codec, data):
             self._durations[pts] = max(duration, 0)
             if flags & _DISCARD:
                 self._discarded.add(pts)
+            if flags & _CORRUPT:
+                self._corrupt.add(pts)
         packet = libav_packet(data, pts=pts, dts=dts, duration=max(duration, 0), time_base=self._time_base)
-        with self._errors(f"decoding a packet of {self.description.codec}", pts):
-            return self._pictures(self._context.decode(packet))
+        return self._deinterlaced(self._pictures(self._decoded(packet, pts)))
 
     def flush(self) -> list[Picture]:
         """What the decoder still held; afterwards it takes no packets. Again: nothing."""
         if self._flushed:
             return []
         self._flushed = True
-        with self._errors(f"ending the decoder of {self.description.codec}", UNKNOWN):
-            pictures = self._pictures(self._context.decode(None))
-        self._check_complete()
-        return pictures
+        pictures = self._pictures(self._decoded(None, UNKNOWN))
+        pictures += self._missing_at_the_end()
+        done = self._deinterlaced(pictures)
+        with self._errors("deinterlacing", UNKNOWN):
+            return done + [Picture(frame, *times) for frame, times in self._deinterlacer.flush()]
 
     def seconds(self, pts: int) -> float | None:
         """A pts as a time in the video, None when it is unknown."""
@@ -112,7 +126,46 @@ class Decoder:
     @property
     def held(self) -> int:
         """Pictures that went in as packets and have not come out."""
-        return len(self._durations) + len(self._without_pts)
+        return len(self._durations) + len(self._without_pts) + self._deinterlacer.held
+
+    @property
+    def notes(self) -> list[str]:
+        """What the caller must know of the pictures, when all have been given."""
+        notes = []
+        if self._interlaced and self._leaves_fields:
+            notes.append("the source is interlaced and was left as it is (deinterlace=off)")
+        elif self._interlaced:
+            notes.append("the source is interlaced; it was deinterlaced, a frame a frame (off: deinterlace=off)")
+        if self._concealed:
+            named = ", ".join(clock(self.seconds(pts) or 0.0) for pts in self._concealed[:_MOST_NAMED])
+            more = f" and {len(self._concealed) - _MOST_NAMED} more" if len(self._concealed) > _MOST_NAMED else ""
+            notes.append(
+                f"{len(self._concealed)} pictures are damaged or missing in the source and were concealed "
+                f"(on_corrupt=conceal): at {named}{more}"
+            )
+        return notes
+
+    def _decoded(self, packet: Any, pts: int) -> list[av.VideoFrame]:
+        doing = f"decoding a packet of {self.description.codec}"
+        try:
+            with self._errors(doing if packet is not None else f"ending the decoder of {self.description.codec}", pts):
+                return self._context.decode(packet)
+        except BadInput:
+            if not self._conceals:
+                raise
+            return []
+
+    def _deinterlaced(self, pictures: list[Picture]) -> list[Picture]:
+        done = []
+        for picture in pictures:
+            self._interlaced = self._interlaced or picture.frame.interlaced_frame
+            if not self._interlaced or self._leaves_fields:
+                done.append(picture)
+                continue
+            with self._errors("deinterlacing", picture.pts):
+                pushed = self._deinterlacer.push(picture.frame, (picture.pts, picture.duration))
+            done += [Picture(frame, *times) for frame, times in pushed]
+        return done
 
     def _pictures(self, frames: list[av.VideoFrame]) -> list[Picture]:
         pictures = []
@@ -122,11 +175,16 @@ class Decoder:
                 # AVI has no pts, and what libav makes of its dts are guesses: pictures come out in display order, and
                 # their times are the decoding times in order.
                 pts = self._without_pts.popleft()
+            if self._conceals and pts in self._concealed:
+                continue  # It came after a later one, and its place was filled.
             duration = self._durations.pop(pts, 0) or frame.duration or 0
             if pts in self._discarded or not self._is_wanted(pts):
                 self._discarded.discard(pts)
                 continue
             self._check(frame, pts)
+            if self._conceals and pts != UNKNOWN:
+                pictures += self._fill(frame, before=pts)
+            self._last = frame
             pictures.append(Picture(frame, pts, duration))
         return pictures
 
@@ -135,13 +193,15 @@ class Decoder:
         return emit is None or pts == UNKNOWN or emit[0] <= pts < emit[1]
 
     def _check(self, frame: av.VideoFrame, pts: int) -> None:
-        if frame.is_corrupt:
-            raise BadInput(
-                "libav marks this picture as corrupt: part of its data is missing or damaged; mend or re-encode "
-                "the source",
-                stage="decode",
-                seconds=self.seconds(pts),
-            )
+        if frame.is_corrupt or pts in self._corrupt:
+            if not self._conceals:
+                raise BadInput(
+                    "this picture is marked corrupt: part of its data is missing or damaged; mend or re-encode the "
+                    "source, or set on_corrupt=conceal",
+                    stage="decode",
+                    seconds=self.seconds(pts),
+                )
+            self._concealed.append(pts)
         expected = (self.description.width, self.description.height)
         if (frame.width, frame.height) != expected:
             raise BadInput(
@@ -152,24 +212,59 @@ class Decoder:
                 seconds=self.seconds(pts),
             )
 
-    def _check_complete(self) -> None:
-        missing = sorted(pts for pts in set(self._durations) - self._discarded if self._is_wanted(pts))
-        if missing and self.description.codec not in _HIDDEN_PICTURES:
+    def _lost(self, *, before: int | None = None) -> list[int]:
+        """Times of packets that gave no picture, though one that is shown later (than `before`) came out."""
+        if self.description.codec in _HIDDEN_PICTURES:
+            return []
+        lost = (pts for pts in set(self._durations) - self._discarded if self._is_wanted(pts))
+        return sorted(pts for pts in lost if before is None or pts < before)
+
+    def _fill(self, frame: av.VideoFrame, *, before: int | None) -> list[Picture]:
+        """What stands in for lost pictures: the one before, or `frame` at the very beginning."""
+        lost = self._lost(before=before)
+        self._concealed += lost
+        return [Picture(self._last or frame, pts, self._durations.pop(pts)) for pts in lost]
+
+    def _missing_at_the_end(self) -> list[Picture]:
+        missing = self._lost()
+        if missing and self._conceals and self._last is not None:
+            return self._fill(self._last, before=None)
+        if missing:
             raise BadInput(
                 f"{len(missing)} of the packets gave no picture, the first at "
                 f"{clock(self.seconds(missing[0]) or 0.0)}: their "
-                f"data is damaged or they refer to pictures that are not there; mend or re-encode the source",
+                f"data is damaged or they refer to pictures that are not there; mend or re-encode the source, or set "
+                "on_corrupt=conceal",
                 stage="decode",
                 seconds=self.seconds(missing[0]),
             )
+        return []
 
     def _errors(self, doing: str, pts: int) -> Any:
         return codec_errors(
             doing,
             stage="decode",
             seconds=self.seconds(pts),
-            advice="the data is damaged there; mend or re-encode the source",
+            advice="the data is damaged there; mend or re-encode the source, or set on_corrupt=conceal",
         )
+
+
+def conversion_note(frame_format: str) -> str | None:
+    """What bringing a decoded pixel format to FRAMES loses, for people; None where it loses nothing."""
+    layout, convert = layout_of(frame_format)
+    if not convert:
+        return None
+    format = av.VideoFormat(frame_format)
+    bits = max(component.bits for component in format.components)
+    lost = []
+    if format.is_rgb:
+        lost.append("RGB becomes BT.709")
+    if any(component.is_alpha for component in format.components):
+        lost.append("alpha is dropped")
+    if bits > 10:
+        lost.append(f"{bits} bit becomes 10 bit")
+    lost.append("chroma is 4:2:0")
+    return f"the source is {frame_format}; frames are brought to {layout}: {', '.join(lost)}"
 
 
 def layout_of(frame_format: str) -> tuple[PixelFormat, bool]:

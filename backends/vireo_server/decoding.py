@@ -13,7 +13,7 @@ from vireo_kernels.layout import planes_to_frames
 from vireo_media.description import StreamDescription
 
 from vireo_server import tags
-from vireo_server.decoder import Decoder, Picture, layout_of, write_row
+from vireo_server.decoder import Decoder, Picture, conversion_note, layout_of, write_row
 from vireo_server.errors import BadInput, StageError
 from vireo_server.formats import NO_PICTURE, SOURCE, frame_shape, spare_rows
 from vireo_server.sequences import Stage, Streams
@@ -78,6 +78,7 @@ class DecodeStage(Stage):
             self._waiting += self._decoder.decode(data, row)
         if not packets or request.end:
             self._waiting += self._decoder.flush()
+            self._notes = list(dict.fromkeys([*self._notes, *self._decoder.notes]))
         # As many rows as packets, so that in the long run nothing piles up here whatever size of chunk the caller
         # chose.
         self._rows = min(max(self._rows, len(packets)), self._settings.max_rows)
@@ -116,10 +117,11 @@ class DecodeStage(Stage):
 
     def _settle(self, frame: av.VideoFrame) -> None:
         """The layout of FRAMES, known with the first picture."""
-        layout, convert = layout_of(frame.format.name)
-        if convert and not self._converted:
-            self._notes = [*self._notes, f"the source is {frame.format.name}; frames are brought to {layout} (4:2:0)"]
-        self._converted = convert
+        layout, _ = layout_of(frame.format.name)
+        note = conversion_note(frame.format.name)
+        if note is not None and not self._converted:
+            self._notes = [*self._notes, note]
+        self._converted = note is not None
         full = frame.format.name.startswith("yuvj")
         color = replace(self._format.color, range="pc") if full else self._format.color
         self._format = replace(self._format, pixel_format=layout, color=color)

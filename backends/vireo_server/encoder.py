@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from fractions import Fraction
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
+from av.video.frame import PictureType
 
 from vireo_server.encoder_options import ENCODERS, EncoderOptions
 from vireo_server.errors import BadInput, codec_errors
 from vireo_server.formats import UNKNOWN, Format
+from vireo_server.hdr import Hdr
 from vireo_server.tags import FFMPEG_MATRIX, FFMPEG_PRIMARIES, FFMPEG_TRANSFER
 
 _Frames = npt.NDArray[np.uint8]
@@ -31,6 +34,7 @@ class Encoder:
         width, height: of the pictures, which the network may have made larger than `format` says.
         frame_rate: for the encoder's rate control and headers; None when unknown.
         sample_aspect_ratio: written into the stream's headers.
+        hdr: mastering display and light level, written where the codec can hold them.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Encoder:
         height: int,
         frame_rate: tuple[int, int] | None,
         sample_aspect_ratio: tuple[int, int] | None,
+        hdr: Hdr | None = None,
     ) -> None:
         self.format, self.options, self.width, self.height = format, options, width, height
         self._kind = ENCODERS[options.codec]
@@ -51,6 +56,8 @@ class Encoder:
         self._durations: dict[int, int] = {}
         self._time_base = Fraction(*format.time_base)
         self._next_unknown = 0
+        self._key_slot: int | None = None
+        self._keyint = None if options.keyint is None else Fraction(str(options.keyint))
         if format.pixel_format not in self._kind.pixel_formats:
             others = ", ".join(name for name, kind in ENCODERS.items() if format.pixel_format in kind.pixel_formats)
             raise BadInput(f"{options.codec} cannot keep 10 bit here; choose codec {others}", stage="encode")
@@ -74,7 +81,9 @@ class Encoder:
             context.color_trc = FFMPEG_TRANSFER.get(format.color.transfer, 2)
             context.thread_count = options.threads
             context.flags |= _GLOBAL_HEADER
-            context.options = self._kind.options(options, color=format.color)
+            if self._keyint is not None:
+                context.gop_size = _NEVER
+            context.options = self._kind.options(options, color=format.color, hdr=hdr)
             context.open()
         self._context = context
 
@@ -92,6 +101,11 @@ class Encoder:
         frame.pts, frame.time_base = pts, self._time_base
         self._durations[pts] = duration
         seconds = float(pts * self._time_base)
+        if self._keyint is not None:
+            slot = math.floor(pts * self._time_base / self._keyint)
+            if slot != self._key_slot:
+                frame.pict_type = PictureType.I
+            self._key_slot = slot
         with codec_errors("encoding a picture", stage="encode", seconds=seconds, advice="choose other encoder options"):
             return self._packets(self._context.encode(frame))
 
@@ -134,4 +148,6 @@ class Encoder:
         return done
 
 
+#: Frames from key frame to key frame, where only we decide.
+_NEVER = 1 << 16
 _GLOBAL_HEADER = 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER

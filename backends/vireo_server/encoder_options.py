@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from vireo_server.formats import Color, PixelFormat
+from vireo_server.hdr import Hdr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +17,8 @@ class EncoderOptions:
 
     `crf` is the codec's own quality scale (0 is lossless for h264 and hevc); `threads` is part of the result: x264
     and x265 write other bytes for other numbers; `maxrate` in bit/s caps the rate; `latency` "low" gives each packet
-    at once.
+    at once; `keyint` in seconds puts a key frame at every multiple of it, and nowhere else but at the beginning of a
+    segment.
     """
 
     codec: str = "h264"
@@ -25,6 +27,7 @@ class EncoderOptions:
     threads: int = 2
     maxrate: int | None = None
     latency: str = "normal"
+    keyint: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no encoder can do."""
@@ -40,6 +43,8 @@ class EncoderOptions:
             raise ValueError(f"encoder threads is {self.threads!r}; allowed: 1 to 64")
         if self.maxrate is not None and self.maxrate <= 0:
             raise ValueError(f"maxrate is {self.maxrate!r}; allowed: bits per second, more than 0, or null")
+        if self.keyint is not None and not 0.04 <= self.keyint <= 600:
+            raise ValueError(f"keyint is {self.keyint!r}; allowed: 0.04 to 600 seconds, or null")
         if self.latency not in ("normal", "low"):
             raise ValueError(f"latency is {self.latency!r}; allowed: normal, low")
 
@@ -51,30 +56,38 @@ class EncoderOptions:
         if unknown:
             raise ValueError(f"encoder option {unknown[0]!r} is unknown; known are {', '.join(sorted(known))}")
         given = {key: item for key, item in value.items() if item is not None}
-        for key, kind in (("threads", int), ("maxrate", int), ("crf", (int, float))):
+        for key, kind in (("threads", int), ("maxrate", int), ("crf", (int, float)), ("keyint", (int, float))):
             if key in given and (not isinstance(given[key], kind) or isinstance(given[key], bool)):
                 raise ValueError(f"encoder option {key} is {given[key]!r}; it must be a number")
         return cls(**given)
 
 
-def _x264(options: EncoderOptions, color: Color) -> dict[str, str]:
+def _x264(options: EncoderOptions, color: Color, hdr: Hdr | None) -> dict[str, str]:
     # Note [Same bytes from x264]
     # With its SIMD code x264's macroblock tree depends on memory that nobody wrote: one run in eight of the same
     # pictures gave other bytes. `cpu-independent` takes the exact code there; the result is also the same on every
     # CPU.
     params = [f"threads={options.threads}", "open-gop=0", "cpu-independent=1"]
     params.append(f"chromaloc={_CHROMA_LOCATION[color.chroma_location]}")
-    chosen = {"x264-params": ":".join(params + _vbv(options))}
+    if hdr is not None:
+        params += [f"mastering-display={hdr.display_x26x}"] if hdr.has_display else []
+        params += [f"cll={hdr.light}"] if hdr.light else []
+    params += ["scenecut=0"] if options.keyint is not None else []
+    chosen = {"x264-params": ":".join(params + _vbv(options)), "forced-idr": "1"}
     return chosen | ({"tune": "zerolatency"} if options.latency == "low" else {})
 
 
-def _x265(options: EncoderOptions, color: Color) -> dict[str, str]:
+def _x265(options: EncoderOptions, color: Color, hdr: Hdr | None) -> dict[str, str]:
     # One frame thread, because their number changes the bytes, and x265 takes it from the number of cores.
     params = [f"pools={options.threads}", "frame-threads=1", "open-gop=0", "log-level=error"]
     params += [f"chromaloc={_CHROMA_LOCATION[color.chroma_location]}", *_vbv(options)]
     if options.crf == 0:
         params.append("lossless=1")
-    chosen = {"x265-params": ":".join(params)}
+    if hdr is not None:
+        params += [f"master-display={hdr.display_x26x}"] if hdr.has_display else []
+        params += [f"max-cll={hdr.light}"] if hdr.light else []
+    params += ["scenecut=0"] if options.keyint is not None else []
+    chosen = {"x265-params": ":".join(params), "forced-idr": "1"}
     return chosen | ({"tune": "zerolatency"} if options.latency == "low" else {})
 
 
@@ -85,20 +98,24 @@ def _vbv(options: EncoderOptions) -> list[str]:
     return [f"vbv-maxrate={options.maxrate // 1000}", f"vbv-bufsize={options.maxrate // 500}"]
 
 
-def _svt_av1(options: EncoderOptions, color: Color) -> dict[str, str]:
+def _svt_av1(options: EncoderOptions, color: Color, hdr: Hdr | None) -> dict[str, str]:
     params = [f"lp={options.threads}"]
     params += ["pred-struct=1"] if options.latency == "low" else []
     params += [f"mbr={options.maxrate // 1000}"] if options.maxrate is not None else []
+    params += [f"chroma-sample-position={_AV1_POSITION[color.chroma_location]}"]
+    if hdr is not None:
+        params += [f"mastering-display={hdr.display_av1}"] if hdr.has_display else []
+        params += [f"content-light={hdr.light}"] if hdr.light else []
     return {"svtav1-params": ":".join(params)}
 
 
-def _vpx(options: EncoderOptions, color: Color) -> dict[str, str]:
+def _vpx(options: EncoderOptions, color: Color, hdr: Hdr | None) -> dict[str, str]:
     chosen = {"row-mt": "1", "b": "0", "deadline": "good"}
     chosen |= {"deadline": "realtime", "lag-in-frames": "0"} if options.latency == "low" else {}
     return chosen | ({"maxrate": str(options.maxrate)} if options.maxrate is not None else {})
 
 
-def _ffv1(options: EncoderOptions, color: Color) -> dict[str, str]:
+def _ffv1(options: EncoderOptions, color: Color, hdr: Hdr | None) -> dict[str, str]:
     return {"slicecrc": "1"}
 
 
@@ -107,11 +124,11 @@ class EncoderKind:
     """One of libav's encoders and how our options are said to it.
 
     `pixel_formats` maps each layout of FRAMES to what libav's encoder takes; `even_sizes`: its 4:2:0 pictures have
-    even sizes only.
+    even sizes only. `holds_hdr`: it writes mastering display and light level into the stream.
     """
 
     name: str
-    private: Callable[[EncoderOptions, Color], dict[str, str]]
+    private: Callable[[EncoderOptions, Color, Hdr | None], dict[str, str]]
     pixel_formats: Mapping[PixelFormat, str]
     presets: tuple[str, ...] = ()
     preset_option: str = "preset"
@@ -119,12 +136,13 @@ class EncoderKind:
     crf: float | None = None
     crf_max: float = 0
     even_sizes: bool = False
+    holds_hdr: bool = False
 
-    def options(self, options: EncoderOptions, *, color: Color) -> dict[str, str]:
+    def options(self, options: EncoderOptions, *, color: Color, hdr: Hdr | None = None) -> dict[str, str]:
         """libav's private options of this encoder."""
         crf = self.crf if options.crf is None else options.crf
         preset = self.preset if options.preset is None else str(options.preset)
-        chosen = self.private(options, color)
+        chosen = self.private(options, color, hdr)
         if preset is not None:
             chosen[self.preset_option] = preset
         if crf is not None:
@@ -135,6 +153,9 @@ class EncoderKind:
 #: H.264's and HEVC's chroma_sample_loc_type.
 _CHROMA_LOCATION = {"left": 0, "center": 1, "topleft": 2}
 
+#: SVT-AV1's words; AV1 has no centre.
+_AV1_POSITION = {"left": "vertical", "center": "unknown", "topleft": "colocated"}
+
 _X26X_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 _PLANAR: Mapping[PixelFormat, str] = {"nv12": "yuv420p", "p010": "yuv420p10le"}
 
@@ -142,15 +163,17 @@ _PLANAR: Mapping[PixelFormat, str] = {"nv12": "yuv420p", "p010": "yuv420p10le"}
 ENCODERS: dict[str, EncoderKind] = {
     "h264": EncoderKind(
         name="libx264", private=_x264, presets=_X26X_PRESETS, preset="veryfast", crf=20, crf_max=51, even_sizes=True,
+        holds_hdr=True,
         pixel_formats={"nv12": "nv12", "p010": "yuv420p10le"},
     ),
     "hevc": EncoderKind(
         name="libx265", private=_x265, presets=_X26X_PRESETS, preset="veryfast", crf=22, crf_max=51, even_sizes=True,
+        holds_hdr=True,
         pixel_formats=_PLANAR,
     ),
     "av1": EncoderKind(
         name="libsvtav1", private=_svt_av1, presets=tuple(map(str, range(14))), preset="8", crf=30, crf_max=63,
-        pixel_formats=_PLANAR,
+        holds_hdr=True, pixel_formats=_PLANAR,
     ),
     # The libvpx that PyAV carries codes 8 bit only.
     "vp9": EncoderKind(

@@ -28,6 +28,7 @@ from vireo_server.formats import (
     Layout,
     PixelFormat,
 )
+from vireo_server.hdr import Hdr
 from vireo_server.sequences import Stage
 from vireo_server.settings import EncodeSettings
 from vireo_server.tags import FFMPEG_MATRIX, NOTHING, color_spec
@@ -131,8 +132,14 @@ class EncodeStage(Stage):
                 height=height,
                 frame_rate=_pair(self._start.get("frame_rate")),
                 sample_aspect_ratio=_pair(self._start.get("sample_aspect_ratio")),
+                hdr=Hdr.from_json(self._start.get("hdr")),
             )
             self._notes = _size_notes(self._encoder)
+            if self._start.get("hdr") and not ENCODERS[self._options.codec].holds_hdr:
+                self._notes.append(
+                    f"{self._options.codec} holds no mastering display and no light level: they were left out; hevc, "
+                    "av1 and h264 hold them"
+                )
         if (self._encoder.width, self._encoder.height) != (width, height):
             raise BadInput(
                 f"the output picture changes from {self._encoder.width}x{self._encoder.height} to "

@@ -21,6 +21,9 @@ from vireo_server.formats import Color, nothing
 
 _UNKNOWN = {None, "", "unknown", "unspecified", "reserved"}
 
+#: What no encoder here and no kernel knows, and almost no stream says -> what lies nearest.
+_NEAREST = {"bottomleft": "left", "top": "center", "bottom": "center"}
+
 #: matrix -> what an untagged transfer and untagged primaries then are.
 _FOLLOW = {
     "bt709": ("bt709", "bt709"),
@@ -33,7 +36,8 @@ _FOLLOW = {
 def resolve(tags: Mapping[str, Any], *, width: int, height: int, codec: str, rgb: bool = False) -> Color:
     """The colour description of a stream, nothing unknown. `tags` is STREAM's `color`; `rgb` for RGB sources."""
     matrix = _known(tags, "matrix")
-    if rgb or matrix == "gbr":
+    rgb = rgb or matrix == "gbr"
+    if rgb:
         matrix = "bt709"
     elif matrix is None:
         primaries = _known(tags, "primaries")
@@ -41,13 +45,14 @@ def resolve(tags: Mapping[str, Any], *, width: int, height: int, codec: str, rgb
             "bt709" if width >= 1280 or height > 576 else "smpte170m"
         )
     transfer, primaries = _FOLLOW.get(matrix, ("bt709", "bt709"))
+    location = _known(tags, "chroma_location")
     default_location = "center" if codec == "mjpeg" else "topleft" if matrix == "bt2020nc" else "left"
     return Color(
         matrix=matrix,
         range="tv" if rgb else _known(tags, "range") or ("pc" if codec == "mjpeg" else "tv"),
         transfer=_known(tags, "transfer") or transfer,
         primaries=_known(tags, "primaries") or primaries,
-        chroma_location=_known(tags, "chroma_location") or default_location,
+        chroma_location=_NEAREST.get(location, location) if location else default_location,
     )
 
 

@@ -25,7 +25,7 @@ from vireo_media.exchange import Exchange, Request, abort_request
 from vireo_media.mux import FORMATS, default_codec, mux
 from vireo_media.probing import VideoInput, probe
 from vireo_media.segments import Segment, cut_segments, whole_video
-from vireo_media.services import ServiceDescription, check_options
+from vireo_media.services import ServiceDescription, apply_options
 from vireo_media.times import Timing, timing_rows
 
 from vireo_server.errors import BY_CODE, BadInput, Internal, StageError
@@ -77,8 +77,6 @@ def _run(
 ) -> tuple[bytes, dict[str, Any]]:
     description = read_description(repository, service)
     container = _container(options.pop("container", "mp4"))
-    chosen, encoder = check_options(description, options)
-    encoder = {"codec": default_codec(container), **encoder}
     video = probe(MediaSource(media, name="MEDIA"))
     if video.duration_seconds is not None and video.duration_seconds > settings.max_seconds:
         raise BadInput(
@@ -88,7 +86,7 @@ def _run(
             stage="file",
         )
     description.check_stream(video.description)
-    stream = replace(video.description, options=chosen, encoder={**video.description.encoder, **encoder})
+    stream = apply_options(video.description, description, options, codec=default_codec(container))
     video = replace(video, description=stream)
     with ThreadPoolExecutor(_SEGMENTS_AT_ONCE, thread_name_prefix="segment") as pool:
         runs = list(pool.map(lambda segment: _run_segment(segment, video, description, send), _cut(video, description)))

@@ -4,6 +4,7 @@
 import contextlib
 import io
 import os
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -58,7 +59,8 @@ class CodedPacket(NamedTuple):
 class MediaSource:
     """An input that can be opened any number of times: a path, the bytes of a file, or a seekable file object.
 
-    A file object is read by one reader at a time. `name` is what messages call it.
+    A file object is read by one reader at a time. `name` is what messages call it. `remarks` are what reading it found
+    that people should know, for the warnings of a result.
     """
 
     def __init__(self, source: str | os.PathLike[str] | bytes | BinaryIO, *, name: str | None = None) -> None:
@@ -66,6 +68,7 @@ class MediaSource:
         if name is None:
             name = os.fspath(source) if isinstance(source, str | os.PathLike) else "the media given"
         self.name = name
+        self.remarks: dict[str, str] = {}
         self._checked = False
 
     @contextlib.contextmanager
@@ -176,8 +179,16 @@ def libav_packet(data: bytes, *, pts: int, dts: int, duration: int, time_base: F
     return packet
 
 
+# Note [Two pictures with one time]
+# Broken recorders and joined files have them. No container that is written can say both, and everything here knows a
+# picture by its time. So the second one is moved by one tick, the least that tells them apart, and the muxer says so.
+# A decoder reorders over at most 16 pictures; the times of the last 64 are enough to look at.
+_REMEMBERED = 64
+
+
 def read_packets(source: MediaSource) -> Iterator[CodedPacket]:
-    """The packets of the video stream, in the file's order, lazily. Raises InputError."""
+    """The packets of the video stream, in the file's order, lazily; no two have one time. Raises InputError."""
+    recent: deque[int] = deque(maxlen=_REMEMBERED)
     with source.open() as container, media_errors(source.name, "reading"):
         stream = find_video(container, source.name)
         # AVI has one time a packet, in decode order; what libav gives as pts is a guess that is wrong with B-frames.
@@ -194,6 +205,18 @@ def read_packets(source: MediaSource) -> Iterator[CodedPacket]:
                 )
             flags = FLAG_KEY * packet.is_keyframe | FLAG_CORRUPT * packet.is_corrupt | FLAG_DISCARD * packet.is_discard
             pts = packet.pts if has_pts else None
+            while pts is not None and pts in recent:
+                pts += 1
+            if pts is not None:
+                recent.append(pts)
+                if packet.pts is not None and pts != packet.pts:
+                    at = clock(pts * packet.time_base)
+                    source.remarks.setdefault(
+                        "one time",
+                        f"two pictures have one time at {at}: the second one was moved by "
+                        f"{float((pts - packet.pts) * packet.time_base):.6f} s, and so is every other like it",
+                    )
+
             yield CodedPacket(
                 bytes(packet),
                 UNKNOWN if pts is None else pts,

@@ -20,7 +20,7 @@ __all__ = ["CopiedStreams"]
 # What a muxer writes itself, or what was true of the source's file only.
 _NOT_COPIED = {
     "major_brand", "minor_version", "compatible_brands", "encoder", "ENCODER", "DURATION", "duration", "vendor_id",
-    "BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "filename", "mimetype",
+    "BPS", "alpha_mode", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "filename", "mimetype",
 }  # fmt: skip
 _STATISTICS = ("_STATISTICS", "BPS-", "DURATION-", "NUMBER_OF_")
 
@@ -29,7 +29,7 @@ class CopiedStreams:
     """The source's other streams on their way into the output, in step with the picture.
 
     Adds a stream for each that the container can hold, and a warning for each that it cannot; then `write_until` and
-    `write_rest` copy their packets as they are, with the source's own time stamps.
+    `write_rest` copy their packets as they are, with the source's own time stamps, later by `shift` seconds.
     """
 
     def __init__(
@@ -40,8 +40,10 @@ class CopiedStreams:
         video: av.video.stream.VideoStream,
         source: VideoInput,
         warnings: list[str],
+        shift: Fraction = Fraction(0),
     ) -> None:
         self._writer = writer
+        self._shift = shift
         self._outputs: dict[int, av.stream.Stream] = {}
         original = find_video(reader, source.source.name)
         original.discard = av.stream.Discard.all
@@ -58,7 +60,7 @@ class CopiedStreams:
 
     def write_until(self, seconds: Fraction) -> None:
         """Write the packets that come before `seconds`."""
-        while (packet := self._peek()) is not None and (packet.dts is None or packet.dts * packet.time_base <= seconds):
+        while (packet := self._peek()) is not None and (packet.dts is None or self._seconds(packet) <= seconds):
             self._write(packet)
 
     def write_rest(self) -> None:
@@ -75,8 +77,15 @@ class CopiedStreams:
                 self._next = packet
         return self._next
 
+    def _seconds(self, packet: Any) -> Fraction:
+        return Fraction(packet.dts * packet.time_base) + self._shift
+
     def _write(self, packet: Any) -> None:
         self._next = None
+        if self._shift:
+            ticks = round(self._shift / packet.time_base)
+            packet.pts = None if packet.pts is None else packet.pts + ticks
+            packet.dts = None if packet.dts is None else packet.dts + ticks
         packet.stream = self._outputs[packet.stream_index]
         self._writer.mux(packet)
 
@@ -114,6 +123,9 @@ class CopiedStreams:
         if self._writer.format.name == "mpegts":
             warnings.append(f"{len(chapters)} chapters were left out: mpegts cannot hold them; mp4, mov and mkv can")
             return
+        for chapter in chapters:
+            ticks = round(self._shift / (chapter["time_base"] or 1))
+            chapter["start"], chapter["end"] = chapter["start"] + ticks, chapter["end"] + ticks
         self._writer.set_chapters(chapters)
 
 

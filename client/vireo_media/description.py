@@ -13,7 +13,15 @@ from typing import Any
 
 from vireo_media.errors import InputError
 
-__all__ = ["COLOR_KEYS", "CONTRACT", "ENCODER_DEFAULTS", "FIELD_ORDERS", "Rational", "StreamDescription"]
+__all__ = [
+    "COLOR_KEYS",
+    "CONTRACT",
+    "DECODER_DEFAULTS",
+    "ENCODER_DEFAULTS",
+    "FIELD_ORDERS",
+    "Rational",
+    "StreamDescription",
+]
 
 Rational = tuple[int, int]
 """Numerator and denominator, the denominator greater than 0."""
@@ -26,6 +34,11 @@ COLOR_KEYS = ("matrix", "range", "transfer", "primaries", "chroma_location")
 FIELD_ORDERS = ("progressive", "tt", "bb", "tb", "bt")
 """FFmpeg's names: progressive; then first coded and first shown field, t(op) or b(ottom)."""
 
+DECODER_DEFAULTS: Mapping[str, Any] = {"on_corrupt": "fail", "deinterlace": "auto"}
+"""What the decoder is told where the caller says nothing. `on_corrupt`: a picture that is damaged or missing is an
+error ("fail"), or is given as the decoder could mend it, or as the picture before it, and said ("conceal").
+`deinterlace`: pictures that are coded interlaced are deinterlaced ("auto") or given as they are ("off")."""
+
 ENCODER_DEFAULTS: Mapping[str, Any] = {
     "codec": "h264",
     "preset": None,
@@ -33,6 +46,7 @@ ENCODER_DEFAULTS: Mapping[str, Any] = {
     "threads": 2,
     "maxrate": None,
     "latency": "normal",
+    "keyint": None,
 }
 """What the encoder is told where the caller says nothing; null leaves it to the server's default for that codec (h264:
 veryfast, crf 20). `threads` is never automatic: x264 and x265 write other bytes
@@ -67,6 +81,7 @@ class StreamDescription:
     frames_total: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     encoder: Mapping[str, Any] = field(default_factory=lambda: dict(ENCODER_DEFAULTS))
+    decoder: Mapping[str, Any] = field(default_factory=lambda: dict(DECODER_DEFAULTS))
 
     def __post_init__(self) -> None:
         if not self.codec or not isinstance(self.codec, str):
@@ -99,6 +114,10 @@ class StreamDescription:
         if self.frames_total is not None and (not _is_int(self.frames_total) or self.frames_total < 0):
             raise _wrong("frames_total", self.frames_total, "a number of frames, or null")
         _check_keys("encoder", self.encoder, tuple(ENCODER_DEFAULTS))
+        _check_keys("decoder", self.decoder, tuple(DECODER_DEFAULTS))
+        for name, allowed in (("on_corrupt", ("fail", "conceal")), ("deinterlace", ("auto", "off"))):
+            if self.decoder.get(name, allowed[0]) not in allowed:
+                raise _wrong(f"decoder.{name}", self.decoder[name], " or ".join(map(repr, allowed)))
         if not isinstance(self.options, Mapping):
             raise _wrong("options", self.options, "an object")
 
@@ -109,6 +128,7 @@ class StreamDescription:
         values["extradata"] = base64.b64encode(self.extradata).decode("ascii")
         values["color"] = {key: self.color.get(key) for key in COLOR_KEYS}
         values["encoder"] = {key: self.encoder.get(key, default) for key, default in ENCODER_DEFAULTS.items()}
+        values["decoder"] = {key: self.decoder.get(key, default) for key, default in DECODER_DEFAULTS.items()}
         return json.dumps(values, default=dict)
 
     @classmethod
@@ -137,7 +157,7 @@ class StreamDescription:
         except (binascii.Error, TypeError, ValueError) as error:
             raise _wrong("extradata", given.get("extradata"), f"bytes in base64 ({error})") from error
         # A null stands for the default wherever null is no value of its own.
-        for name in ("rotation", "color", "options", "encoder"):
+        for name in ("rotation", "color", "options", "encoder", "decoder"):
             if given.get(name, ...) is None:
                 del given[name]
         return cls(**given)

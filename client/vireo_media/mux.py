@@ -165,22 +165,28 @@ def _write(
         file: Any = str(target) if isinstance(target, Path) else target
         with av.open(file, "w", format=format, container_options=options) as writer:
             writer.flags |= _BITEXACT
-            warnings: list[str] = []
+            warnings = list(source.source.remarks.values())
             video = _add_video(writer, segments, source, warnings)
-            copied = CopiedStreams(reader, writer, video=video, source=source, warnings=warnings)
+            shift = _shift(segments)
+            if shift:
+                warnings.append(
+                    f"the picture begins before time 0, which players hide: all times, picture and sound, moved by "
+                    f"{float(shift):.3f} s"
+                )
+            copied = CopiedStreams(reader, writer, video=video, source=source, warnings=warnings, shift=shift)
             writer.start_encoding()
             if format in _MILLISECONDS and any(not _in_milliseconds(segment) for segment in segments):
                 warnings.append(
                     f"{format} keeps times to the millisecond: frames move by up to 0.5 ms; mp4 keeps them exactly"
                 )
-            for packet in _video_packets(segments, video):
+            for packet in _video_packets(segments, video, shift=shift):
                 copied.write_until(packet.dts * packet.time_base)
                 writer.mux(packet)
             copied.write_rest()
     base = segments[0].time_base
     first = min(int(segment.timing[:, PTS].min()) for segment in segments if len(segment.timing))
     with _output_errors(format):
-        warnings += _check_written(target, format=format, frames=frames, first=first * base)
+        warnings += _check_written(target, format=format, frames=frames, first=first * base + shift)
     last = max(
         int((segment.timing[:, PTS] + segment.timing[:, DURATION]).max()) for segment in segments if len(segment.timing)
     )
@@ -249,8 +255,20 @@ def _add_video(
     return stream
 
 
-def _video_packets(segments: Sequence[CodedSegment], stream: av.video.stream.VideoStream) -> Iterator[Any]:
-    """The packets in the file's order, with DTS rebuilt (see `dts`)."""
+def _shift(segments: Sequence[CodedSegment]) -> Fraction:
+    """Seconds by which everything moves, so that no picture is before time 0.
+
+    An mp4 would hide those pictures behind an edit list, and the frames would be in the file and never be seen.
+    """
+    first = min(int(segment.timing[:, PTS].min()) for segment in segments if len(segment.timing))
+    return max(Fraction(0), -first * segments[0].time_base)
+
+
+def _video_packets(
+    segments: Sequence[CodedSegment], stream: av.video.stream.VideoStream, *, shift: Fraction
+) -> Iterator[Any]:
+    """The packets in the file's order, with DTS rebuilt (see `dts`), all of them later by `shift` seconds."""
+    ticks = round(shift / segments[0].time_base)
     depth = max(reorder_depth(segment.timing[:, PTS].tolist()) for segment in segments)
     durations = [int(duration) for segment in segments for duration in segment.timing[:1, DURATION]]
     builder = DtsBuilder(depth=depth, step=durations[0])
@@ -258,7 +276,8 @@ def _video_packets(segments: Sequence[CodedSegment], stream: av.video.stream.Vid
         rows = segment.timing.tolist()
         decoding = builder.of([row[PTS] for row in rows])
         for data, row, dts in zip(segment.packets(), rows, decoding, strict=True):
-            packet = libav_packet(data, pts=row[PTS], dts=dts, duration=row[DURATION], time_base=segment.time_base)
+            pts = row[PTS] + ticks
+            packet = libav_packet(data, pts=pts, dts=dts + ticks, duration=row[DURATION], time_base=segment.time_base)
             packet.is_keyframe = bool(row[FLAGS] & FLAG_KEY)
             packet.stream = stream
             yield packet

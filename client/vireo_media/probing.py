@@ -13,6 +13,7 @@ import av.error
 import av.video.stream
 from av.sidedata.sidedata import Type
 
+from vireo_media.chroma import chroma_location
 from vireo_media.container import MediaSource, find_video, media_errors
 from vireo_media.description import FIELD_ORDERS, Rational, StreamDescription
 
@@ -22,9 +23,6 @@ __all__ = ["MATRICES", "PRIMARIES", "RANGES", "TRANSFERS", "VideoInput", "probe"
 # PyAV does not show a stream's side data (display matrix, mastering display, light level): it appears on decoded frames
 # only. So the first picture is decoded here, by a reader of its own. Costs one key frame.
 
-# Note [Chroma location]
-# PyAV 18.1 shows it neither on streams nor on frames. It travels inside the coded stream, so the decoder on the other
-# side has it; STREAM says null until the sequence headers are read here.
 
 # FFmpeg's names of its own numbers (libavutil/pixdesc.c); 0 and 2 are reserved and unspecified.
 MATRICES = {
@@ -65,7 +63,7 @@ def probe(source: MediaSource) -> VideoInput:
     """Open `source` and describe its video stream. Raises InputError."""
     with source.open() as container, media_errors(source.name, "opening"):
         stream = find_video(container, source.name)
-        frame = _first_picture(container, stream)
+        frame, key_packet = _first_picture(container, stream)
         context = stream.codec_context
         tags = frame if frame is not None else context
         color = {
@@ -73,7 +71,7 @@ def probe(source: MediaSource) -> VideoInput:
             "range": RANGES.get(int(tags.color_range)),
             "transfer": TRANSFERS.get(int(tags.color_trc)),
             "primaries": PRIMARIES.get(int(tags.color_primaries)),
-            "chroma_location": None,
+            "chroma_location": chroma_location(stream, key_packet),
         }
         if (stream.pix_fmt or "").startswith("yuvj"):
             color["range"] = "pc"
@@ -102,17 +100,25 @@ def probe(source: MediaSource) -> VideoInput:
         )
 
 
-def _first_picture(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> av.VideoFrame | None:
-    """The first picture, None where nothing decodes: whether that is an error is the decoder's business, not ours."""
+def _first_picture(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream
+) -> tuple[av.VideoFrame | None, bytes | None]:
+    """The first picture and the first key packet.
+
+    None where nothing decodes: whether that is an error is the decoder's business, not ours.
+    """
     stream.codec_context.thread_count = 1
+    key: bytes | None = None
     for count, packet in enumerate(container.demux(stream)):
+        if key is None and packet.size and packet.is_keyframe:
+            key = bytes(packet)
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
             frames = []
         if frames or count >= _MOST_PACKETS:
-            return frames[0] if frames else None
-    return None
+            return (frames[0] if frames else None), key
+    return None, key
 
 
 def _side_data(frame: av.VideoFrame | None) -> dict[Type, bytes]:

@@ -4,13 +4,13 @@
 import contextlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from vireo_media.description import CONTRACT, ENCODER_DEFAULTS, StreamDescription
+from vireo_media.description import CONTRACT, DECODER_DEFAULTS, ENCODER_DEFAULTS, StreamDescription
 from vireo_media.errors import ExchangeError, InputError, OptionError
 
-__all__ = ["ServiceDescription", "check_options"]
+__all__ = ["ServiceDescription", "apply_options", "check_options"]
 
 _CHUNK_PACKETS = 8
 
@@ -117,32 +117,53 @@ class ServiceDescription:
         )
 
 
-def check_options(service: ServiceDescription, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split a caller's options into those of the service and those of the encoder, and check them.
+def apply_options(
+    stream: StreamDescription, service: ServiceDescription, options: Mapping[str, Any], *, codec: str
+) -> StreamDescription:
+    """START's description with a caller's options; `codec` is the output's where the caller names none.
+
+    Raises OptionError that lists the known ones.
+    """
+    chosen, encoder, decoder = check_options(service, options)
+    return replace(
+        stream,
+        options=chosen,
+        encoder={**ENCODER_DEFAULTS, "codec": codec, **encoder},
+        decoder={**DECODER_DEFAULTS, **decoder},
+    )
+
+
+def check_options(
+    service: ServiceDescription, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Split a caller's options into those of the service, of the encoder and of the decoder, and check them.
 
     The service's are checked against its JSON Schema (type, enum, minimum, maximum, required); defaults are the
     service's own business. Values given as text, as a command line gives them, are read as what the schema asks for.
 
-    Returns (options, encoder). Raises OptionError that lists the known ones.
+    Returns (options, encoder, decoder). Raises OptionError that lists the known ones.
     """
     properties: Mapping[str, Any] = service.options.get("properties", {})
     chosen: dict[str, Any] = {}
     encoder: dict[str, Any] = {}
+    decoder: dict[str, Any] = {}
     encodes = service.kind == "transformation"
     for name, value in options.items():
         if name in properties:
             chosen[name] = _checked(service.name, name, value, properties[name])
         elif encodes and name in ENCODER_DEFAULTS:
             encoder[name] = _checked(service.name, name, value, _ENCODER_SCHEMA[name])
+        elif name in DECODER_DEFAULTS:
+            decoder[name] = _checked(service.name, name, value, _DECODER_SCHEMA[name])
         else:
-            known = ", ".join(sorted([*properties, *(ENCODER_DEFAULTS if encodes else ())])) or "none"
+            known = ", ".join(sorted([*properties, *DECODER_DEFAULTS, *(ENCODER_DEFAULTS if encodes else ())]))
             raise OptionError(f"service {service.name!r}: unknown option {name!r}; known are {known}; mend its name")
     missing = [name for name in service.options.get("required", []) if name not in chosen]
     if missing:
         raise OptionError(
             f"service {service.name!r}: option {missing[0]!r} is missing; got {sorted(options)!r}; give it a value"
         )
-    return chosen, encoder
+    return chosen, encoder, decoder
 
 
 _ENCODER_SCHEMA: Mapping[str, Mapping[str, Any]] = {
@@ -152,6 +173,12 @@ _ENCODER_SCHEMA: Mapping[str, Mapping[str, Any]] = {
     "threads": {"type": "integer", "minimum": 1, "maximum": 64},
     "maxrate": {"type": ["integer", "null"], "minimum": 1000},
     "latency": {"type": "string", "enum": ["normal", "low"]},
+    "keyint": {"type": ["number", "null"], "minimum": 0.04, "maximum": 600},
+}
+
+_DECODER_SCHEMA: Mapping[str, Mapping[str, Any]] = {
+    "on_corrupt": {"type": "string", "enum": ["fail", "conceal"]},
+    "deinterlace": {"type": "string", "enum": ["auto", "off"]},
 }
 
 

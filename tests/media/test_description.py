@@ -15,7 +15,7 @@ STREAM = StreamDescription(codec="h264", time_base=(1, 25), width=640, height=36
 # The contract's own words, so that a key that is renamed here is seen.
 KEYS = {
     "contract", "codec", "extradata", "time_base", "width", "height", "frame_rate", "sample_aspect_ratio", "rotation",
-    "field_order", "color", "hdr", "emit", "frames_total", "options", "encoder",
+    "field_order", "color", "hdr", "emit", "frames_total", "options", "encoder", "decoder",
 }  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def test_stream_has_the_contracts_keys_and_comes_back_from_its_text() -> None:
     values = json.loads(text)
     assert set(values) == KEYS
     assert set(values["color"]) == {"matrix", "range", "transfer", "primaries", "chroma_location"}
-    assert set(values["encoder"]) == {"codec", "preset", "crf", "threads", "maxrate", "latency"}
+    assert set(values["encoder"]) == {"codec", "preset", "crf", "threads", "maxrate", "latency", "keyint"}
     assert values["contract"] == 1
     assert text.isascii()
     assert StreamDescription.from_json(text) == STREAM
@@ -172,18 +172,29 @@ def test_a_picture_over_the_limit_is_refused() -> None:
 
 
 def test_options_are_split_checked_and_read_from_text() -> None:
-    chosen, encoder = check_options(
+    chosen, encoder, decoder = check_options(
         SERVICE,
-        {"strength": "0.5", "mode": "soft", "count": 3, "fast": "true", "crf": "18", "preset": "fast", "threads": "2"},
+        {
+            "on_corrupt": "conceal",
+            "keyint": "2",
+            "strength": "0.5",
+            "mode": "soft",
+            "count": 3,
+            "fast": "true",
+            "crf": "18",
+            "preset": "fast",
+            "threads": "2",
+        },
     )
     assert chosen == {"strength": 0.5, "mode": "soft", "count": 3, "fast": True}
-    assert encoder == {"crf": 18, "preset": "fast", "threads": 2}
+    assert encoder == {"keyint": 2, "crf": 18, "preset": "fast", "threads": 2}
+    assert decoder == {"on_corrupt": "conceal"}
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"strenght": 1}, "unknown option 'strenght'; known are codec, count, crf, fast, latency,"),
+        ({"strenght": 1}, "unknown option 'strenght'; known are codec, count, crf, deinterlace, fast, keyint,"),
         ({"strength": 2}, r"'strength' cannot be 2; allowed is number in 0..1"),
         ({"strength": "much"}, "'strength' cannot be 'much'"),
         ({"mode": "loud"}, "allowed is 'soft', 'sharp'"),
@@ -193,6 +204,9 @@ def test_options_are_split_checked_and_read_from_text() -> None:
         ({"crf": 64}, "'crf' cannot be 64"),
         ({"threads": "auto"}, "'threads' cannot be 'auto'"),
         ({"latency": "none"}, "allowed is 'normal', 'low'"),
+        ({"on_corrupt": "ignore"}, "allowed is 'fail', 'conceal'"),
+        ({"deinterlace": 1}, "allowed is 'auto', 'off'"),
+        ({"keyint": 0}, "allowed is number or null in 0.04..600"),
     ],
 )
 def test_wrong_options_are_refused_with_what_is_allowed(options: dict[str, object], words: str) -> None:
@@ -204,5 +218,7 @@ def test_a_required_option_must_be_there_and_extraction_has_no_encoder() -> None
     service = replace(SERVICE, options={**SERVICE.options, "required": ["count"]})
     with pytest.raises(OptionError, match="'count' is missing"):
         check_options(service, {})
-    with pytest.raises(OptionError, match="unknown option 'crf'; known are count, fast, mode, strength;"):
+    with pytest.raises(
+        OptionError, match="unknown option 'crf'; known are count, deinterlace, fast, mode, on_corrupt, strength;"
+    ):
         check_options(replace(SERVICE, kind="extraction"), {"crf": 18})
