@@ -101,7 +101,8 @@ class ScriptSettings:
     limit_seconds: float = 120.0
     #: How long a stream waits for another to end, where the script can serve only one at a time.
     wait_seconds: float = 100.0
-    idle_seconds: float = 120.0
+    #: A stream that had no request for so long is closed: sooner than others stop waiting for their turn.
+    idle_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""

@@ -107,6 +107,31 @@ def test_batches_go_across_requests_and_a_full_one_waits_for_a_follower(stage, s
     assert [row for part in seen for row in part] == [(pts, 4 if pts < 8 else 104) for pts in range(12)]
 
 
+def test_buffers_are_used_again_but_never_while_a_script_holds_a_frame(stage, step):
+    source = """
+        kept, places = [], set()
+
+        def process(data):
+            places.add(data["data"][0])
+            for frame in data["frames"]:
+                frame[...] = data["pts"][0]
+            if data["pts"][0] == 4:
+                kept.append(data["frames"][1])
+            assert all((frame == 4).all() for frame in kept)
+    """
+    one = stage(source, batch=4)
+    for chunk in range(12):
+        output, timing, _ = step(
+            one, sample_frames(4), rows(*[SOURCE] * 4, first=4 * chunk), start=chunk == 0, end=chunk == 11
+        )
+        for row in timing[timing[:, ROW] >= 0]:
+            assert (output[row[ROW]] == row[PTS] // 4 * 4).all()
+        del output
+    module = one._host._script._module
+    assert len(module.kept) == 1
+    assert len(module.places) <= 4, "memory does not grow with the video"
+
+
 def test_a_stream_without_frames_never_calls_the_script(stage, step):
     one = stage("def process(data):\n    raise AssertionError\n")
     output, timing, _ = step(
