@@ -8,24 +8,37 @@ with Client("127.0.0.1:8001") as client:
     print(result.frames_out, result.seconds)
 """
 
+import contextlib
+import importlib.metadata
+import json
 import os
+import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from vireo_media.container import MediaSource
 from vireo_media.description import StreamDescription
-from vireo_media.errors import OptionError, OutputError
+from vireo_media.errors import (
+    ExchangeError,
+    FramesLostError,
+    InputError,
+    OptionError,
+    OutputError,
+    VireoError,
+)
 from vireo_media.mux import check_codec, check_output, default_codec, mux
 from vireo_media.probing import VideoInput, probe
 from vireo_media.segments import cut_segments, whole_video
 from vireo_media.services import ServiceDescription, apply_options
 
+from vireo_client.errors import RefusedError, UnavailableError
 from vireo_client.journal import Journal
 from vireo_client.progress import ProgressCallback, ProgressCounter
 from vireo_client.running import Patience, SegmentRunner
+from vireo_client.servers import Servers
 from vireo_client.service import list_services, read_service
 from vireo_client.transport import GrpcTransport, Transport
 
@@ -46,13 +59,15 @@ class RunResult:
     duration_seconds: float
     segments: int
     warnings: tuple[str, ...]
+    resumed: int = 0
+    """How many of the segments an earlier run had finished."""
 
 
 class Client:
     """Runs videos through the services of one or more Triton servers.
 
-    `url` is a server's gRPC address, host:port, or several of them. `transport` replaces gRPC, for tests
-    (`vireo_client.testing.Loopback`). Use it as a context manager, or call `close`.
+    `url` is a server's gRPC address, host:port, or several of them (a list, or with commas). `transport`
+    replaces gRPC, for tests (`vireo_client.testing.Loopback`). Use it as a context manager, or call `close`.
     """
 
     def __init__(
@@ -62,7 +77,7 @@ class Client:
         transport: Transport | None = None,
         patience: Patience | None = None,
     ) -> None:
-        urls = [url] if isinstance(url, str) else list(url)
+        urls = [part.strip() for part in url.split(",") if part.strip()] if isinstance(url, str) else list(url)
         self._transports: list[Transport] = [transport] if transport is not None else [GrpcTransport(u) for u in urls]
         if not self._transports:
             raise OptionError("client: no server was named; allowed is host:port, or several of them")
@@ -80,8 +95,11 @@ class Client:
             transport.close()
 
     def services(self) -> list[ServiceDescription]:
-        """What the (first) server serves, by name. Raises ServiceError."""
-        return list_services(self._transports[0])
+        """What the first server that answers serves, by name. Raises ServiceError."""
+        for transport in self._transports[:-1]:
+            with contextlib.suppress(UnavailableError):
+                return list_services(transport)
+        return list_services(self._transports[-1])
 
     def run(
         self,
@@ -94,13 +112,20 @@ class Client:
         segments_in_flight: int | None = None,
         chunk_packets: int | None = None,
         progress: ProgressCallback | None = None,
+        notice: Callable[[str], None] | None = None,
+        request_id: str | None = None,
     ) -> RunResult:
         """Send a video through a transformation and write the result, the source's sound and the rest beside it.
 
         `input` is a path, or the bytes of a file. `output` is a path whose suffix names the container; it appears
         only when it is whole. `options` are the service's own and the encoder's (codec, preset, crf, threads,
         maxrate, latency). `segments_in_flight` and `chunk_packets` change speed and memory, never the result.
-        `progress` is called as frames come back, from threads of the client's own.
+        `progress` is called as frames come back, from threads of the client's own. `request_id` names the run in the
+        servers' logs, by default at random.
+
+        Finished segments are kept in the folder `<output>.vireo` until the output is written. The same call after
+        any kind of end goes on from there; `overwrite` starts anew. `notice` is told at once what became of an
+        earlier run, which is else among the result's warnings.
 
         Raises VireoError: InputError, OutputError, OptionError before anything is sent; ServiceError, FramesLostError.
         """
@@ -109,32 +134,50 @@ class Client:
         format = check_output(path, overwrite=overwrite)
         if isinstance(input, str | os.PathLike) and path.exists() and Path(input).exists() and path.samefile(input):
             raise OutputError(f"output {str(path)!r} is the input itself; choose another name")
+        in_flight = self._in_flight(segments_in_flight)
         video = probe(MediaSource(input))
-        description = read_service(self._transports[0], service)
+        transports, skipped, description, text = self._read_service(service)
         stream = _prepare(video.description, description, options or {}, format=format)
-        journal = Journal(path)
-        try:
-            runner = SegmentRunner(
-                transports=self._transports,
-                service=description,
-                stream=stream,
-                journal=journal,
-                counter=ProgressCounter(progress, frames_total=_frames_total(video)),
-                in_flight=self._in_flight(segments_in_flight),
-                chunk_packets=chunk_packets,
-                patience=self._patience,
+        request = request_id or secrets.token_hex(4)
+        journal_notes: list[str] = []
+        with _journal(path, job=_job(description, text, stream), anew=overwrite) as journal:
+            tell = notice or journal_notes.append
+            for note in journal.notes:
+                tell(note)
+            resumable = journal.kept
+            servers = Servers(
+                transports,
+                service,
+                description=text,
+                skipped=skipped,
+                first_pause=self._patience.first_pause_seconds,
             )
-            if description.segments and not description.lookback_frames:
-                segments = cut_segments(video.source, stream, lookahead_frames=description.lookahead_frames)
-            else:
-                segments = iter([whole_video(video.source, stream)])
-            results = runner.run(segments)
+            try:
+                runner = SegmentRunner(
+                    servers=servers,
+                    service=description,
+                    stream=stream,
+                    journal=journal,
+                    counter=ProgressCounter(progress, frames_total=_frames_total(video)),
+                    in_flight=in_flight,
+                    chunk_packets=chunk_packets,
+                    patience=self._patience,
+                    request=request,
+                )
+                if description.segments and not description.lookback_frames:
+                    segments = cut_segments(video.source, stream, lookahead_frames=description.lookahead_frames)
+                else:
+                    segments = iter([whole_video(video.source, stream)])
+                results = runner.run(segments)
+            finally:
+                servers.stop()
             written = mux(
                 path, segments=[journal.read(result.index) for result in results], source=video, format=format
             )
-        finally:
-            journal.remove()
+            changed = journal.changed
         notes = dict.fromkeys(note for result in results for note in result.notes)
+        if changed:
+            tell(f"{len(changed)} of them had changed in the source and were done again")
         return RunResult(
             output=path,
             frames_in=sum(result.frames_in for result in results),
@@ -142,8 +185,24 @@ class Client:
             seconds=time.monotonic() - started,
             duration_seconds=written.duration_seconds,
             segments=len(results),
-            warnings=(*notes, *written.warnings),
+            warnings=(*journal_notes, *servers.notes, *notes, *written.warnings),
+            resumed=max(0, resumable - len(changed)),
         )
+
+    def _read_service(self, service: str) -> tuple[list[Transport], list[Transport], ServiceDescription, str]:
+        """The servers, the one that answered first in front; those that did not; the service, and its text."""
+        skipped: list[Transport] = []
+        for transport in self._transports:
+            try:
+                description, text = read_service(transport, service)
+            except UnavailableError:
+                skipped.append(transport)
+                if len(skipped) == len(self._transports):
+                    raise
+            else:
+                others = [other for other in self._transports if other is not transport]
+                return [transport, *others], skipped, description, text
+        raise AssertionError("unreachable")
 
     def _in_flight(self, wanted: int | None) -> int:
         if wanted is None:
@@ -166,6 +225,44 @@ def _prepare(
     check_codec(format, stream.encoder["codec"])
     service.check_stream(stream)
     return stream
+
+
+def _job(service: ServiceDescription, text: str, stream: StreamDescription) -> dict[str, Any]:
+    """What finished segments depend on, under the names that a user knows it by."""
+    described = json.loads(stream.to_json())
+    encoder, options = described.pop("encoder"), described.pop("options")
+    return {
+        "the service": service.name,
+        "the service's revision": service.revision,
+        "the service's description": json.loads(text),
+        "the options": options,
+        "the encoder's options": encoder,
+        "the input": described,
+        "the version of Vireo": importlib.metadata.version("vireo"),
+    }
+
+
+@contextlib.contextmanager
+def _journal(path: Path, *, job: Mapping[str, Any], anew: bool) -> Iterator[Journal]:
+    """The journal of one run: gone when the output is written, and where the input is at fault; else kept, and said."""
+    journal = Journal(path, job=job, anew=anew)
+    try:
+        yield journal
+    except (InputError, OptionError, RefusedError, ExchangeError, FramesLostError):
+        journal.remove()  # The same command would end the same way.
+        raise
+    except (VireoError, KeyboardInterrupt) as error:
+        if kept := journal.kept:
+            said = f"{error}; " if str(error) else ""
+            raise type(error)(
+                f"{said}{kept} finished segment{'s are' if kept > 1 else ' is'} kept in {str(journal.folder)!r}: "
+                "run the same command again to continue"
+            ) from error
+        raise
+    else:
+        journal.remove()
+    finally:
+        journal.close()
 
 
 def _frames_total(video: VideoInput) -> int | None:

@@ -114,6 +114,7 @@ def run(
                 options=options,
                 overwrite=overwrite,
                 progress=progress,
+                notice=None if quiet else lambda note: print(f"vireo: {note}", file=sys.stderr),
                 request_id=request_id,
             )
     _report(result, quiet=quiet)

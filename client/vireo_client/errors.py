@@ -4,8 +4,10 @@
     VireoError(Exception)                          vireo_media.errors: InputError, OutputError, OptionError, ...
     └── ServiceError
         ├── UnavailableError(ConnectionError)      no server, or it is full, draining or restarting: tried again
+        │   └── RestartingError                    a model is just being replaced: back within seconds
         ├── WaitError(TimeoutError)                nothing came for too long: tried again
-        ├── FaultError(RuntimeError)               a bug or a dead stage on the server: tried again twice
+        ├── FaultError(RuntimeError)               a bug on the server: tried again twice
+        │   └── StageDiedError                     a stage's process died: tried again when it is back
         ├── RefusedError(ValueError)               the service refuses the input: final
         ├── UnknownServiceError(LookupError)       nobody serves that name
         └── CancelledError(RuntimeError)           stopped by the caller
@@ -24,7 +26,9 @@ __all__ = [
     "CancelledError",
     "FaultError",
     "RefusedError",
+    "RestartingError",
     "ServiceError",
+    "StageDiedError",
     "UnavailableError",
     "UnknownServiceError",
     "WaitError",
@@ -43,7 +47,11 @@ _WRITTEN_CODE = re.compile(r"\s*\[([A-Z_]+)\]$")
 
 _UNREACHABLE = ("failed to connect", "connection refused", "dns resolution", "socket closed", "connection reset")
 _RESTARTING = ("is not ready", "no available versions", "server is stopping", "is exiting", "is not available")
-"""gRPC's words for a server that is not there; Triton's, without a code, for a model that comes and goes."""
+_DEAD = ("is not healthy", "stub process")
+"""gRPC's words for a server that is not there; Triton's for a model that comes and goes, and for one that is dead."""
+
+_AGAIN = re.compile(r"again in (\d+(?:\.\d+)?) s\b")
+"""How a server that is full says when to come back."""
 
 
 class ServiceError(VireoError):
@@ -51,7 +59,13 @@ class ServiceError(VireoError):
 
 
 class UnavailableError(ServiceError, ConnectionError):
-    """No server answers, or it takes no new streams now."""
+    """No server answers, or it takes no new streams now. `again_seconds`: when it said to come back, else None."""
+
+    again_seconds: float | None = None
+
+
+class RestartingError(UnavailableError):
+    """A model that the service needs is just being replaced."""
 
 
 class WaitError(ServiceError, TimeoutError):
@@ -60,6 +74,10 @@ class WaitError(ServiceError, TimeoutError):
 
 class FaultError(ServiceError, RuntimeError):
     """The server failed in itself: a bug, or a process that died."""
+
+
+class StageDiedError(FaultError):
+    """A stage's process died, or was replaced, with the segment in it."""
 
 
 class RefusedError(ServiceError, ValueError):
@@ -106,8 +124,13 @@ def _translate(code: str, message: str, *, url: str, doing: str) -> ServiceError
             f"{doing}: no server answers at {url!r} ({message}); it may be down or still starting; "
             "start it with `vireo serve`, or name its address with --url"
         )
-    if code == "UNAVAILABLE" or (not code and _says(message, _RESTARTING)):
-        return UnavailableError(f"{doing}: the server at {url!r} takes no more now: {message}")
+    if code in ("", "NOT_FOUND", "UNAVAILABLE", "INTERNAL", "UNKNOWN") and _says(message, _RESTARTING):
+        return RestartingError(f"{doing}: the server at {url!r} takes no more now: {message}")
+    if code == "UNAVAILABLE":
+        full = UnavailableError(f"{doing}: the server at {url!r} takes no more now: {message}")
+        again = _AGAIN.search(message)
+        full.again_seconds = float(again[1]) if again else None
+        return full
     if code == "DEADLINE_EXCEEDED":
         return WaitError(f"{doing}: the server at {url!r} did not answer in time ({message}); look at its log and load")
     if code in ("INVALID_ARGUMENT", "INVALID_ARG", "UNSUPPORTED", "UNIMPLEMENTED", "ALREADY_EXISTS", "OUT_OF_RANGE"):
@@ -116,7 +139,8 @@ def _translate(code: str, message: str, *, url: str, doing: str) -> ServiceError
         return UnknownServiceError(f"{doing}: the server at {url!r} does not know it: {message}")
     if code == "CANCELLED":
         return CancelledError(f"{doing}: stopped: {message}")
-    return FaultError(f"{doing}: the server at {url!r} failed: {message}; look at its log")
+    kind = StageDiedError if _says(message, _DEAD) else FaultError
+    return kind(f"{doing}: the server at {url!r} failed: {message}; look at its log")
 
 
 def _says(message: str, words: tuple[str, ...]) -> bool:

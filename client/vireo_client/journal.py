@@ -4,36 +4,75 @@
 A file is the packets one after the other, then a footer: the rows of PACKET_TIMING and the packets' sizes (int64,
 little endian), a JSON object with everything else, and 24 bytes that say how long those are. So packets are written
 as they come and a segment costs no memory, however long it is.
+
+# Note [When a finished segment may be used again]
+`job.json` says what the run was: the service with its description and revision, what START says of the stream (options
+and encoder with it), and the versions that make the bytes. Where any of it differs, the run starts anew. Every segment
+also keeps a digest of the very packets it was made from, so a source that was changed gives up only the segments that
+it changed, whatever its name, size and date are.
 """
 
 import contextlib
+import errno
+import fcntl
+import hashlib
 import json
 import os
 import shutil
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from vireo_media.coded import CodedSegment
+from vireo_media.container import CodedPacket
 from vireo_media.errors import OutputError
 from vireo_media.times import Timing, timing_rows
 
-__all__ = ["Journal", "SegmentWriter"]
+__all__ = ["Journal", "SegmentResult", "SegmentWriter", "packets_digest"]
 
 _MAGIC = b"VIREOSG1"
 _TAIL = struct.Struct("<QQ8s")  # packets, bytes of JSON, magic
+_JOB = "job.json"
+_LOCK = "lock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentResult:
+    """What one finished segment was: frames in and out, and what the service wants the caller to know."""
+
+    index: int
+    frames_in: int
+    frames_out: int
+    notes: tuple[str, ...]
 
 
 class Journal:
-    """The folder `<output>.vireo` beside an output. Raises OutputError where it cannot be made."""
+    """The folder `<output>.vireo` beside an output, locked as long as it is open.
 
-    def __init__(self, output: Path) -> None:
+    `job` is what the segments depend on, by name; finished segments of an earlier run of the same job are kept, unless
+    `anew`. `notes` says what became of an earlier run. Raises OutputError where it cannot be made, or another run
+    writes the same output.
+    """
+
+    def __init__(self, output: Path, *, job: Mapping[str, Any] | None = None, anew: bool = False) -> None:
         self.folder = output.with_name(f"{output.name}.vireo")
+        self.notes: list[str] = []
+        job = dict(job or {})
         with _disk_errors(self.folder):
-            self.remove()
-            self.folder.mkdir()
+            self.folder.mkdir(exist_ok=True)
+            self._lock = self._take_lock()
+        try:
+            with _disk_errors(self.folder):
+                self._begin(job, anew=anew)
+        except BaseException:
+            os.close(self._lock)
+            self._remove_if_empty()
+            raise
+        self._found = self._indices()
+        self._changed: list[int] = []
 
     def write(self, index: int) -> "SegmentWriter":
         """A writer for segment `index`."""
@@ -42,23 +81,106 @@ class Journal:
     def read(self, index: int) -> CodedSegment:
         """The finished segment `index`; its packets stay on disk until they are asked for."""
         path = self._path(index)
-        with path.open("rb") as file:
-            count, length, _ = _tail(file, path)
-            file.seek(-_TAIL.size - length - count * 40, os.SEEK_END)
-            timing = np.frombuffer(file.read(count * 32), dtype="<i8").reshape(-1, 4)
-            file.seek(count * 8, os.SEEK_CUR)
-            header: Mapping[str, Any] = json.loads(file.read(length))
+        timing, header = _read_footer(path)
         return CodedSegment(
             index=index, output=header["output"] or {}, timing=timing, packets=lambda: _read_packets(path)
         )
+
+    def finished(self, index: int, packets: Iterable[CodedPacket]) -> SegmentResult | None:
+        """What an earlier run made of segment `index`, None where it did not finish it or the packets are others."""
+        if index not in self._found:
+            return None
+        with contextlib.suppress(OutputError, OSError, ValueError, KeyError):
+            _, header = _read_footer(self._path(index))
+            if header["digest"] == packets_digest(packets):
+                return SegmentResult(**{**header["result"], "notes": tuple(header["result"]["notes"])})
+        self._changed.append(index)
+        return None
+
+    @property
+    def changed(self) -> list[int]:
+        """The segments of an earlier run whose packets in the source are others now, or whose files are damaged."""
+        return sorted(self._changed)
+
+    @property
+    def kept(self) -> int:
+        """How many segments are finished."""
+        return len(self._indices())
 
     def remove(self) -> None:
         """Remove the folder with all that is in it, if it is there."""
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it, and leave what it has to a later run; a folder without a finished segment goes."""
+        if self._lock < 0:
+            return
+        if self.folder.is_dir() and not self.kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
+        self._lock = -1
+
+    def _begin(self, job: Mapping[str, Any], *, anew: bool) -> None:
+        before = self._read_job()
+        kept = self.kept
+        changed = sorted(key for key in {*job, *before} if job.get(key) != before.get(key))
+        if anew or changed or not kept:
+            if kept:
+                why = "overwriting was asked for" if anew else f"other than then: {', '.join(changed)}"
+                self.notes.append(f"{_count(kept)} of an earlier run not used ({why}); starting anew")
+            for path in self.folder.iterdir():
+                if path.name != _LOCK:
+                    path.unlink()
+            new = self.folder / f"{_JOB}.part"
+            new.write_text(json.dumps(job), encoding="utf-8")
+            new.replace(self.folder / _JOB)
+        else:
+            for path in self.folder.glob("*.part"):
+                path.unlink()
+            self.notes.append(f"continuing an earlier run: {_count(kept)} finished already")
+
+    def _read_job(self) -> dict[str, Any]:
+        with contextlib.suppress(OSError, ValueError):
+            value = json.loads((self.folder / _JOB).read_text(encoding="utf-8"))
+            if isinstance(value, dict):
+                return value
+        return {"its job": None}
+
+    def _take_lock(self) -> int:
+        lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise OutputError(
+                f"another run is writing {str(self.folder.with_suffix(''))!r} just now; "
+                "wait until it is done, or choose another name"
+            ) from error
+        except OSError:  # A file system without locks: then two runs at once are the user's own care.
+            return lock
+        return lock
+
+    def _remove_if_empty(self) -> None:
+        with contextlib.suppress(OSError):
+            if not self.kept:
+                shutil.rmtree(self.folder)
+
+    def _indices(self) -> set[int]:
+        return {int(path.stem.rpartition("-")[2]) for path in self.folder.glob("segment-*.packets")}
 
     def _path(self, index: int) -> Path:
         return self.folder / f"segment-{index:06d}.packets"
+
+
+def packets_digest(packets: Iterable[CodedPacket]) -> str:
+    """What tells one run of packets from another: their bytes, times and flags."""
+    digest = hashlib.sha256()
+    for packet in packets:
+        digest.update(struct.pack("<Qqqqq", len(packet.data), *packet[1:]))
+        digest.update(packet.data)
+    return digest.hexdigest()
 
 
 class SegmentWriter:
@@ -87,9 +209,15 @@ class SegmentWriter:
         self._sizes += [len(packet) for packet in packets]
         self._timing.append(np.array(timing, dtype="<i8"))
 
-    def finish(self, *, output: Mapping[str, Any] | None) -> None:
-        """Write the footer and give the file its name. `output` is REPORT.output."""
-        header = json.dumps({"output": output}).encode()
+    def finish(
+        self, *, output: Mapping[str, Any] | None, result: SegmentResult | None = None, digest: str | None = None
+    ) -> None:
+        """Write the footer and give the file its name. `output` is REPORT.output.
+
+        `result` and `digest` (of the source's packets) let a later run use it.
+        """
+        values = {"output": output, "result": None if result is None else asdict(result), "digest": digest}
+        header = json.dumps(values).encode()
         with _disk_errors(self._path):
             self._file.write(np.concatenate(self._timing).astype("<i8").tobytes())
             self._file.write(np.array(self._sizes, dtype="<i8").tobytes())
@@ -105,12 +233,34 @@ def _disk_errors(path: Path) -> Iterator[None]:
     """A full disk or a folder that went away, in our words."""
     try:
         yield
+    except OutputError:
+        raise
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise OutputError(
             f"writing {str(path)!r} failed: {error.strerror or error}; finished segments are kept there until the "
-            f"output "
-            "is written; check the space and the permissions of that folder"
+            f"output is written; {'make room on that disk' if full else 'check the permissions of that folder'}"
         ) from error
+
+
+def _count(segments: int) -> str:
+    return f"{segments} segment{'s' * (segments != 1)}"
+
+
+def _read_footer(path: Path) -> tuple[Timing, dict[str, Any]]:
+    """The rows of PACKET_TIMING and the JSON object of a finished segment. Raises OutputError where it is damaged."""
+    with path.open("rb") as file:
+        count, length, _ = _tail(file, path)
+        footer = _TAIL.size + length + count * 40
+        if footer > path.stat().st_size:
+            raise _damaged(path)
+        file.seek(-footer, os.SEEK_END)
+        packets = file.tell()
+        timing = np.frombuffer(file.read(count * 32), dtype="<i8").reshape(-1, 4)
+        sizes = np.frombuffer(file.read(count * 8), dtype="<i8")
+        if int(sizes.sum()) != packets:
+            raise _damaged(path)
+        return timing, json.loads(file.read(length))
 
 
 def _read_packets(path: Path) -> Iterator[bytes]:
@@ -124,8 +274,14 @@ def _read_packets(path: Path) -> Iterator[bytes]:
 
 
 def _tail(file: Any, path: Path) -> tuple[int, int, bytes]:
+    if path.stat().st_size < _TAIL.size:
+        raise _damaged(path)
     file.seek(-_TAIL.size, os.SEEK_END)
     count, length, magic = _TAIL.unpack(file.read(_TAIL.size))
     if magic != _MAGIC:
-        raise OutputError(f"{str(path)!r} is no finished segment: it was changed or damaged; run again")
+        raise _damaged(path)
     return count, length, magic
+
+
+def _damaged(path: Path) -> OutputError:
+    return OutputError(f"{str(path)!r} is no finished segment: it was changed or damaged; run again")

@@ -2,9 +2,10 @@
 """Running segments through a service: some at once, each tried again where that can help, all into the journal."""
 
 import itertools
+import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -15,10 +16,18 @@ from vireo_media.segments import Segment
 from vireo_media.services import ServiceDescription
 from vireo_media.times import clock
 
-from vireo_client.errors import CancelledError, FaultError, ServiceError, UnavailableError, WaitError
-from vireo_client.journal import Journal
+from vireo_client.errors import (
+    CancelledError,
+    FaultError,
+    ServiceError,
+    StageDiedError,
+    UnavailableError,
+    WaitError,
+)
+from vireo_client.journal import Journal, SegmentResult, packets_digest
 from vireo_client.progress import ProgressCounter
-from vireo_client.transport import Connection, Transport, wait_error
+from vireo_client.servers import Server, Servers
+from vireo_client.transport import Connection, wait_error
 
 __all__ = ["Patience", "SegmentResult", "SegmentRunner"]
 
@@ -28,38 +37,38 @@ _STOP_SECONDS = 30.0
 """How long freeing what the server holds may take, when a run is stopped."""
 _LOOK_SECONDS = 0.2
 """How often a wait looks whether the run was stopped."""
+_REPLACE_SECONDS = 20.0
+"""How long to wait until a dead stage was replaced, before the segment is sent again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
     """How long and how often the client waits before it gives up.
 
-    A reply may take `reply_seconds`. A server that is unavailable is tried again for `unavailable_seconds`, at first
-    after `first_pause_seconds`, then after twice as long each time. A segment that fails inside the server, or waits
-    too long, is sent again at most `most_faults` times.
+    A reply may take `reply_seconds`. A server that is gone or restarting is tried again for `unavailable_seconds`, at
+    first after `first_pause_seconds`, then after twice as long each time up to 5 s; one that is full, and says so, for
+    `full_seconds`. A segment that fails inside the server, or waits too long, is sent again at most `most_faults`
+    times, one whose stage died at most `most_deaths` times; each time it gets further than before, counting begins
+    anew.
     """
 
     reply_seconds: float = 120.0
-    unavailable_seconds: float = 30.0
+    unavailable_seconds: float = 60.0
+    full_seconds: float = 600.0
     first_pause_seconds: float = 0.25
     most_faults: int = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentResult:
-    """What one finished segment was: frames in and out, and what the service wants the caller to know."""
-
-    index: int
-    frames_in: int
-    frames_out: int
-    notes: tuple[str, ...]
+    most_deaths: int = 3
+    """A server gives a stage up at its fifth early death in a row: one segment must not get it there alone."""
 
 
 @dataclass(kw_only=True)
 class SegmentRunner:
-    """Sends segments through `service`, at most `in_flight` at once, spread over `transports`."""
+    """Sends segments through `service`, at most `in_flight` at once, spread over `servers`.
 
-    transports: Sequence[Transport]
+    `request` is the caller's name for this run: it is in every sequence's id, and so in the servers' logs.
+    """
+
+    servers: Servers
     service: ServiceDescription
     stream: StreamDescription
     journal: Journal
@@ -67,6 +76,7 @@ class SegmentRunner:
     in_flight: int
     chunk_packets: int | None
     patience: Patience
+    request: str
     _stopped: threading.Event = field(default_factory=threading.Event)
     _idle: threading.Condition = field(default_factory=threading.Condition)
     _active: int = 0
@@ -118,7 +128,11 @@ class SegmentRunner:
                 raise CancelledError("stopped by the caller")
             self._active += 1
         try:
-            return self._try_segment(segment)
+            found = self.journal.finished(segment.index, segment.packets())
+            if found is None:
+                return self._try_segment(segment)
+            self.counter.set(segment.index, found.frames_out)
+            return found
         finally:
             with self._idle:
                 self._active -= 1
@@ -126,50 +140,68 @@ class SegmentRunner:
 
     def _try_segment(self, segment: Segment) -> SegmentResult:
         """One segment, tried again under a new sequence id, and on the next server, where that can help."""
-        faults = 0
-        deadline: float | None = None
-        pause = self.patience.first_pause_seconds
-        for attempt in itertools.count():
-            transport = self.transports[(segment.index + attempt) % len(self.transports)]
+        tries = _Tries(self.patience)
+        for number in itertools.count(segment.index):
+            server, pause = self.servers.choose(number)
+            self._pause(pause)
             try:
-                return self._attempt(segment, transport)
+                self.servers.check(server)
+                result = self._attempt(segment, server, tries)
             except UnavailableError as error:
-                deadline = deadline or time.monotonic() + self.patience.unavailable_seconds
-                if time.monotonic() + pause > deadline:
-                    raise self._final(segment, error, f"tried for {self.patience.unavailable_seconds:g} s") from error
-                if self._stopped.wait(pause):
-                    raise CancelledError("stopped by the caller") from error
-                pause *= 2
-            except (FaultError, WaitError) as error:
-                faults += 1
-                if faults > self.patience.most_faults:
-                    raise self._final(segment, error, f"tried {faults} times") from error
+                server.failed(again_seconds=_spread(error.again_seconds))
+                if spent := tries.unavailable(error):
+                    raise self._final(segment, error, tries, spent) from error
+            except FaultError as error:
+                if spent := tries.fault(error):
+                    raise self._final(segment, error, tries, spent) from error
+            except WaitError as error:
+                server.failed(again_seconds=None)
+                if spent := tries.fault(error):
+                    raise self._final(segment, error, tries, spent) from error
             except ServiceError as error:
-                raise self._final(segment, error, None) from error
+                raise self._final(segment, error, tries, None) from error
+            else:
+                server.succeeded()
+                return result
         raise AssertionError("unreachable")
 
-    def _attempt(self, segment: Segment, transport: Transport) -> SegmentResult:
+    def _attempt(self, segment: Segment, server: Server, tries: "_Tries") -> SegmentResult:
         exchange = Exchange(segment, self.stream, self.service, chunk_packets=self.chunk_packets)
-        sequence = None
+        transport, watch, moment = server.transport, server.watch, server.watch.moment()
+        label = f"{self.request}:{segment.index}"
+        tries.sequence = None
         try:
-            with transport.connect(self.service.name) as connection, self.journal.write(segment.index) as writer:
-                sequence = connection.sequence
-                while not exchange.is_done:
-                    self._send(connection, exchange)
-                    reply = self._receive(connection, exchange, transport.url)
-                    writer.add(reply.packets, reply.timing)
-                    self.counter.set(segment.index, exchange.frames_out)
+            with (
+                transport.connect(self.service.name, label=label) as connection,
+                self.journal.write(segment.index) as writer,
+            ):
+                tries.sequence = connection.sequence
+                watch.add(connection)
+                try:
+                    while not exchange.is_done:
+                        self._send(connection, exchange)
+                        reply = self._receive(connection, exchange, server, moment)
+                        writer.add(reply.packets, reply.timing)
+                        tries.reached(exchange.frames_in)
+                        self.counter.set(segment.index, exchange.frames_out)
+                finally:
+                    watch.remove(connection)
                 exchange.check_frames()
-                writer.finish(output=exchange.output)
+                result = SegmentResult(
+                    index=segment.index,
+                    frames_in=exchange.frames_in,
+                    frames_out=exchange.frames_out,
+                    notes=tuple(exchange.notes),
+                )
+                writer.finish(output=exchange.output, result=result, digest=packets_digest(segment.packets()))
+        except StageDiedError:
+            # Not before: to a stage that is dead or away nothing can be said.
+            watch.wait_until_ready(moment, seconds=_REPLACE_SECONDS, stopped=self._stopped)
+            raise
         finally:
-            if sequence is not None and not exchange.is_done:
-                transport.abort(self.service.name, sequence)
-        return SegmentResult(
-            index=segment.index,
-            frames_in=exchange.frames_in,
-            frames_out=exchange.frames_out,
-            notes=tuple(exchange.notes),
-        )
+            if tries.sequence is not None and not exchange.is_done:
+                transport.abort(self.service.name, tries.sequence)
+        return result
 
     def _send(self, connection: Connection, exchange: Exchange) -> None:
         while exchange.outstanding < _WINDOW:
@@ -178,7 +210,8 @@ class SegmentRunner:
                 return
             connection.send(request)
 
-    def _receive(self, connection: Connection, exchange: Exchange, url: str) -> Reply:
+    def _receive(self, connection: Connection, exchange: Exchange, server: Server, moment: tuple[int, int]) -> Reply:
+        url = server.transport.url
         deadline = time.monotonic() + self.patience.reply_seconds
         while True:
             if self._stopped.is_set():
@@ -186,14 +219,56 @@ class SegmentRunner:
             reply = connection.receive(seconds=_LOOK_SECONDS)
             if reply is not None:
                 return exchange.receive(*reply)
+            server.watch.check(moment)
             if time.monotonic() > deadline:
                 what = f"one of {exchange.outstanding} replies"
                 raise wait_error(url, seconds=self.patience.reply_seconds, what=what)
 
-    def _final(self, segment: Segment, error: ServiceError, tried: str | None) -> ServiceError:
-        """The same error, saying where in the video it happened and how often it was tried."""
+    def _pause(self, seconds: float) -> None:
+        if self._stopped.wait(seconds):
+            raise CancelledError("stopped by the caller")
+
+    def _final(self, segment: Segment, error: ServiceError, tries: "_Tries", spent: str | None) -> ServiceError:
+        """The same error, saying where in the video it happened, how often it was tried, and the last sequence's id."""
         place = f"segment {segment.index}"
         if segment.first_pts is not None and segment.end_pts is not None:
             base = Fraction(*self.stream.time_base)
             place += f" ({clock(segment.first_pts * base)} to {clock(segment.end_pts * base)})"
-        return type(error)(f"{place}: {error}" + (f" ({tried})" if tried else ""))
+        named = f" (stream {tries.sequence})" if tries.sequence else ""
+        return type(error)(f"{place}: {error}" + (f" ({spent})" if spent else "") + named)
+
+
+class _Tries:
+    """What was tried for one segment, and whether to try on."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._faults = self._deaths = self._best = 0
+        self._since: float | None = None
+        self.sequence: str | None = None
+
+    def reached(self, frames: int) -> None:
+        """Whoever gets further than ever is not at what makes the service fail."""
+        if frames > self._best:
+            self._best, self._faults, self._deaths, self._since = frames, 0, 0, None
+
+    def unavailable(self, error: UnavailableError) -> str | None:
+        """How long it was tried, in words, where that is enough."""
+        patience, now = self._patience, time.monotonic()
+        self._since = self._since or now
+        most = patience.unavailable_seconds if error.again_seconds is None else patience.full_seconds
+        return f"tried for {most:g} s" if now - self._since > most else None
+
+    def fault(self, error: ServiceError) -> str | None:
+        """How often it was tried, in words, where that is enough."""
+        if isinstance(error, StageDiedError):
+            self._deaths += 1
+        else:
+            self._faults += 1
+        enough = self._faults > self._patience.most_faults or self._deaths > self._patience.most_deaths
+        return f"tried {self._faults + self._deaths} times" if enough else None
+
+
+def _spread(seconds: float | None) -> float | None:
+    """A server that is full tells all the same time; they must not come back in the same moment."""
+    return None if seconds is None else seconds * random.uniform(0.5, 1.5)

@@ -15,7 +15,7 @@ import queue
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -84,7 +84,7 @@ class Loopback:
             with self._lock:
                 self.open -= 1
 
-    def connect(self, service: str) -> contextlib.AbstractContextManager[Connection]:
+    def connect(self, service: str, *, label: str = "") -> contextlib.AbstractContextManager[Connection]:
         """See `Transport.connect`."""
         if service not in self.services:
             raise UnknownServiceError(f"service {service!r}: unknown here")
@@ -104,6 +104,15 @@ class Loopback:
     def abort(self, service: str, sequence: str) -> None:
         """See `Transport.abort`."""
         self.aborted.append(sequence)
+
+    def stage_counts(self, service: str) -> None:
+        """See `Transport.stage_counts`: nothing here dies on its own."""
+
+    def keep_alive(self, service: str, sequences: Sequence[str]) -> None:
+        """See `Transport.keep_alive`."""
+
+    def reconnect(self) -> None:
+        """See `Transport.reconnect`."""
 
     def close(self) -> None:
         """See `Transport.close`."""

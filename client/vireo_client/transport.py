@@ -18,15 +18,16 @@ buffers and stubs are all that is needed.
 import contextlib
 import itertools
 import queue
+import re
+import secrets
 import struct
 import threading
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from vireo_media.exchange import Request, abort_request
-from vireo_media.times import Timing
+from vireo_media.times import Timing, timing_rows
 
 from vireo_client.errors import FaultError, ServiceError, WaitError, stream_error, transport_error, transport_errors
 
@@ -37,6 +38,8 @@ WireReply = tuple[list[bytes], Timing, bytes]
 
 _SHORT_SECONDS = 10.0
 """How long a question that costs a server nothing may take."""
+_ABORT_SECONDS = 3.0
+"""How long freeing a sequence may take: it goes to the first stage's door, or that stage is dead."""
 
 
 class Connection(Protocol):
@@ -59,8 +62,11 @@ class Transport(Protocol):
 
     url: str
 
-    def connect(self, service: str) -> contextlib.AbstractContextManager[Connection]:
-        """A new sequence of `service` under an id of its own, closed with the block. Raises ServiceError."""
+    def connect(self, service: str, *, label: str = "") -> contextlib.AbstractContextManager[Connection]:
+        """A new sequence of `service` under an id of its own, closed with the block. Raises ServiceError.
+
+        `label` becomes part of the id, so that the server's log names what its caller knows.
+        """
 
     def description(self, service: str) -> str | None:
         """The text of a model's parameter `vireo`, None where it has none. Raises UnknownServiceError, ServiceError."""
@@ -71,6 +77,18 @@ class Transport(Protocol):
     def abort(self, service: str, sequence: str) -> None:
         """Free what a broken sequence holds on the server; never raises, for there is nothing more to be done."""
 
+    def stage_counts(self, service: str) -> Mapping[str, int] | None:
+        """For each stage of a service how many requests it has answered since it was loaded, -1 where it is not there.
+
+        None where this server has nothing of the kind. Raises ServiceError.
+        """
+
+    def keep_alive(self, service: str, sequences: Sequence[str]) -> None:
+        """Tell the server that somebody still waits for these sequences; neither waits nor raises."""
+
+    def reconnect(self) -> None:
+        """Use a new connection from now on; the one there is lost."""
+
     def close(self) -> None:
         """Let go of every connection."""
 
@@ -80,13 +98,14 @@ class GrpcTransport:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._channel: Any = None
+        self._channels: dict[str, Any] = {}
+        self._steps: dict[str, list[str]] = {}
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def connect(self, service: str) -> Iterator[Connection]:
+    def connect(self, service: str, *, label: str = "") -> Iterator[Connection]:
         """See `Transport.connect`."""
-        connection = _GrpcConnection(self._stub(), self.url, service)
+        connection = _GrpcConnection(self._stub(), self.url, service, sequence=sequence_id(service, label=label))
         try:
             yield connection
         finally:
@@ -94,12 +113,8 @@ class GrpcTransport:
 
     def description(self, service: str) -> str | None:
         """See `Transport.description`."""
-        from tritonclient.grpc import service_pb2
-
-        with transport_errors(self.url, f"reading the configuration of {service!r}"):
-            request = service_pb2.ModelConfigRequest(name=service)
-            config = self._stub().ModelConfig(request, timeout=_SHORT_SECONDS).config
-        return config.parameters["vireo"].string_value if "vireo" in config.parameters else None
+        parameters = self._config(service, self._stub()).parameters
+        return parameters["vireo"].string_value if "vireo" in parameters else None
 
     def models(self) -> list[str]:
         """See `Transport.models`.
@@ -117,23 +132,70 @@ class GrpcTransport:
         """See `Transport.abort`. Over a call of its own: behind the stream's other requests it would wait."""
         with contextlib.suppress(ServiceError), transport_errors(self.url, f"freeing a sequence of {service!r}"):
             message = _message(service, sequence, abort_request())
-            self._stub().ModelInfer(message, timeout=_SHORT_SECONDS)
+            self._stub().ModelInfer(message, timeout=_ABORT_SECONDS)
+
+    def stage_counts(self, service: str) -> Mapping[str, int] | None:
+        """See `Transport.stage_counts`. The ensemble itself counts as a stage: it comes and goes with them."""
+        from tritonclient.grpc import service_pb2
+
+        stub = self._stub("side")
+        steps = self._steps_of(service, stub)
+        with transport_errors(self.url, f"watching {service!r}"):
+            statistics = stub.ModelStatistics(service_pb2.ModelStatisticsRequest(), timeout=_SHORT_SECONDS)
+        found = {entry.name: entry.inference_count for entry in statistics.model_stats}
+        return {name: found.get(name, -1) for name in steps}
+
+    def keep_alive(self, service: str, sequences: Sequence[str]) -> None:
+        """See `Transport.keep_alive`: a request to the first stage alone, with no packets and chunk -1."""
+        steps = self._steps.get(service)
+        if not steps:
+            return
+        for sequence in sequences:
+            sign = Request(stream="", packets=[], timing=timing_rows([]), chunk=-1, start=False, end=False)
+            self._stub("side").ModelInfer.future(_message(steps[0], sequence, sign), timeout=_ABORT_SECONDS)
+
+    def reconnect(self) -> None:
+        """See `Transport.reconnect`."""
+        self.close()
 
     def close(self) -> None:
         """See `Transport.close`."""
         with self._lock:
-            if self._channel is not None:
-                self._channel.close()
-                self._channel = None
+            channels, self._channels = self._channels, {}
+        for channel in channels.values():
+            channel.close()
 
-    def _stub(self) -> Any:
+    def _config(self, model: str, stub: Any) -> Any:
+        from tritonclient.grpc import service_pb2
+
+        with transport_errors(self.url, f"reading the configuration of {model!r}"):
+            return stub.ModelConfig(service_pb2.ModelConfigRequest(name=model), timeout=_SHORT_SECONDS).config
+
+    def _steps_of(self, service: str, stub: Any) -> list[str]:
+        if service not in self._steps:
+            scheduling = self._config(service, stub).ensemble_scheduling
+            self._steps[service] = [*dict.fromkeys(step.model_name for step in scheduling.step), service]
+        return self._steps[service]
+
+    def _stub(self, purpose: str = "main") -> Any:
         import grpc  # type: ignore[import-untyped]
         from tritonclient.grpc import service_pb2_grpc
 
         with self._lock:
-            if self._channel is None:
-                self._channel = grpc.insecure_channel(self.url, options=_CHANNEL_OPTIONS)
-            return service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+            if purpose not in self._channels:
+                # Each purpose has a connection of its own, or a slow upload would hold up the questions beside it.
+                options = (*_CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
+                self._channels[purpose] = grpc.insecure_channel(self.url, options=options)
+            return service_pb2_grpc.GRPCInferenceServiceStub(self._channels[purpose])
+
+
+def sequence_id(service: str, *, label: str) -> str:
+    """A new correlation id, `vireo:<service>:<label>:<random>`, within the 128 characters that Triton allows.
+
+    Its beginning tells the server that life signs come for it.
+    """
+    label = re.sub(r"[^0-9A-Za-z._:-]", "-", label)[:60]
+    return f"vireo:{service[:30]}:{label}:{secrets.token_hex(8)}"
 
 
 _CHANNEL_OPTIONS = (
@@ -151,9 +213,9 @@ _CLOSE_SECONDS = 2.0
 class _GrpcConnection:
     """One sequence: a gRPC stream of its own, and a thread that takes its replies."""
 
-    def __init__(self, stub: Any, url: str, service: str) -> None:
+    def __init__(self, stub: Any, url: str, service: str, *, sequence: str) -> None:
         self._url, self._service = url, service
-        self.sequence = str(uuid.uuid4())
+        self.sequence = sequence
         self._doing = f"service {service!r}"
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[WireReply | ServiceError] = queue.SimpleQueue()

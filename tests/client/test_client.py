@@ -126,7 +126,12 @@ def test_what_can_be_tried_again_is_under_a_new_id(
             3,
             r"segment 0 \(00:00:00.000 to 00:00:04.000\): stub died \(tried 3 times\)",
         ),
-        (RefusedError("decode: bad packet"), RefusedError, 1, r"segment 0 .*: decode: bad packet$"),
+        (
+            RefusedError("decode: bad packet"),
+            RefusedError,
+            1,
+            r"segment 0 .*: decode: bad packet \(stream [0-9a-f-]+\)$",
+        ),
         (UnavailableError("full"), UnavailableError, None, r"segment 0 .*: full \(tried for 0.5 s\)"),
     ],
 )
@@ -160,7 +165,7 @@ def test_a_reply_that_never_comes_ends_in_a_message(clip: Path, output: Path, sh
 class Silent(Loopback):
     """A service that takes everything and answers nothing."""
 
-    def connect(self, service):
+    def connect(self, service, *, label=""):
         from contextlib import contextmanager
 
         @contextmanager
@@ -203,7 +208,7 @@ def test_ctrl_c_aborts_the_sequences_and_leaves_nothing(clip: Path, output: Path
 
 def test_frames_that_the_service_loses_are_noticed(clip: Path, output: Path) -> None:
     class Lossy(Loopback):
-        def connect(self, service):
+        def connect(self, service, *, label=""):
             from contextlib import contextmanager
 
             @contextmanager
@@ -313,7 +318,34 @@ def test_several_servers_share_the_segments(clip: Path, output: Path, monkeypatc
         client.run("passthrough", clip, output)
     assert read_numbers(output) == list(range(FRAMES))
     assert servers["a:1"].opened == 5
+    assert 1 <= servers["b:1"].opened < 5, "one that fails is left alone for a while"
+    monkeypatch.setattr("vireo_client.client.GrpcTransport", lambda url: servers[url])
+    with Client("a:1, b:1") as client:
+        client.run("passthrough", clip, output, overwrite=True)
+    assert servers["a:1"].opened > 5
+
+
+def test_a_server_that_comes_back_is_used_again(
+    clip: Path, output: Path, monkeypatch: pytest.MonkeyPatch, short: Patience
+) -> None:
+    servers = {
+        "a:1": Loopback(fault=lambda *_: time.sleep(0.02)),
+        "b:1": Loopback(fault=lambda sequence, _: UnavailableError("gone") if not sequence else None),
+    }
+    monkeypatch.setattr("vireo_client.client.GrpcTransport", lambda url: servers[url])
+    with Client("a:1,b:1", patience=short) as client:
+        client.run("passthrough", clip, output, segments_in_flight=2)
+    assert read_numbers(output) == list(range(FRAMES))
     assert servers["b:1"].opened >= 2
+
+
+def test_a_server_with_another_revision_is_left_out(clip: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    servers = {"a:1": Loopback(), "b:1": Loopback(services={"passthrough": {**DESCRIPTION, "revision": "other"}})}
+    monkeypatch.setattr("vireo_client.client.GrpcTransport", lambda url: servers[url])
+    with Client("a:1,b:1") as client:
+        result = client.run("passthrough", clip, output)
+    assert servers["b:1"].opened == 0
+    assert "the server at 'loopback' serves another revision of 'passthrough'; it was left out" in result.warnings
 
 
 def test_the_door_of_the_package() -> None:

@@ -10,7 +10,9 @@ from vireo_client.errors import (
     CancelledError,
     FaultError,
     RefusedError,
+    RestartingError,
     ServiceError,
+    StageDiedError,
     UnavailableError,
     UnknownServiceError,
     WaitError,
@@ -46,9 +48,10 @@ class GrpcError(grpc.RpcError):
         ("encode: a bug [INTERNAL]", None, FaultError, "failed: encode: a bug; look at its log"),
         ("decode: aborted [CANCELLED]", None, CancelledError, "stopped: decode: aborted"),
         # Triton's own words.
-        ("Stub process 'decode_0_0' is not healthy.", None, FaultError, "is not healthy"),
-        ("Request for unknown model: 'x' has no available versions", None, UnavailableError, "takes no more now"),
-        ("Model 'decode' is not ready", "UNAVAILABLE", UnavailableError, "takes no more now"),
+        ("Stub process 'decode_0_0' is not healthy.", None, StageDiedError, "is not healthy"),
+        ("Request for unknown model: 'x' has no available versions", None, RestartingError, "takes no more now"),
+        ("Request for unknown model: 'x' has no available versions", "NOT_FOUND", RestartingError, "no more now"),
+        ("Model 'decode' is not ready", "UNAVAILABLE", RestartingError, "takes no more now"),
         (
             "failed to connect to all addresses",
             "UNAVAILABLE",

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""What a client must notice by itself while it waits: a stage that was replaced, a server that answers nothing at all.
+
+# Note [What a dead stage never says]
+A request that a stage had put off (which is how all of Vireo's stages answer) is never answered once the stage's
+process is dead, and Triton keeps the caller's stream open. `vireo serve` unloads and loads such a model within some
+2 s. Triton's statistics show it: the model and the ensembles that use it are missing for a while, and their counts
+begin again at 0. So a thread reads them twice a second, over a connection of its own: a slow upload holds up neither
+this nor the life signs that go with it.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+
+from vireo_client.errors import ServiceError, StageDiedError, UnavailableError
+from vireo_client.transport import Connection, Transport
+
+__all__ = ["ServerWatch"]
+
+_LOOK_SECONDS = 0.5
+_ALIVE_SECONDS = 2.0
+"""How often a sequence's life sign is sent; the server frees one that was silent for some 8 s."""
+_LOST_SECONDS = 30.0
+"""A server that answers no question for so long counts as gone, although its connection looks whole."""
+
+
+class ServerWatch:
+    """Watches the stages of `service` on one server while its context is open, from a thread of its own.
+
+    A sequence takes `moment()` when it begins and calls `check` while it waits.
+    """
+
+    def __init__(self, transport: Transport, service: str) -> None:
+        self._transport, self._service = transport, service
+        self._lock = threading.Lock()
+        self._connections: set[Connection] = set()
+        self._changes: list[str] = []
+        self._counts: Mapping[str, int] | None = None
+        self._ready = True
+        self._answered = time.monotonic()
+        self._losses = 0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="vireo-watch", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more. Does not wait for a question under way."""
+        self._stopped.set()
+
+    def moment(self) -> tuple[int, int]:
+        """Now, in terms of what was replaced so far."""
+        with self._lock:
+            return len(self._changes), self._losses
+
+    def add(self, connection: Connection) -> None:
+        """Send life signs of this sequence from now on."""
+        with self._lock:
+            self._connections.add(connection)
+
+    def remove(self, connection: Connection) -> None:
+        """Send none any more."""
+        with self._lock:
+            self._connections.discard(connection)
+
+    def check(self, moment: tuple[int, int]) -> None:
+        """Raise StageDiedError, UnavailableError where what was sent since `moment` will never be answered."""
+        with self._lock:
+            changes, losses = self._changes[moment[0] :], self._losses
+        if changes:
+            raise StageDiedError(
+                f"service {self._service!r}: the server at {self._transport.url!r} replaced {', '.join(changes)} "
+                "while the segment was in it; its log says why"
+            )
+        if losses > moment[1]:
+            raise UnavailableError(
+                f"service {self._service!r}: the server at {self._transport.url!r} has answered nothing for "
+                f"{_LOST_SECONDS:g} s; it hangs, or the network lost the connection"
+            )
+
+    def wait_until_ready(self, moment: tuple[int, int], *, seconds: float, stopped: threading.Event) -> None:
+        """After a stage died: wait until it was replaced since `moment` and all stages are there, at most so long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not stopped.wait(0.1):
+            with self._lock:
+                if self._ready and (len(self._changes) > moment[0] or self._counts is None):
+                    return
+
+    def _watch(self) -> None:
+        signs = 0.0
+        while not self._stopped.wait(_LOOK_SECONDS):
+            try:
+                counts = self._transport.stage_counts(self._service)
+            except UnavailableError:
+                # Nobody is there: whoever waits is told so by the broken stream, at once.
+                self._answered = time.monotonic()
+                with self._lock:  # A server that is started again counts from 0, and nothing was replaced.
+                    self._counts = {}
+            except ServiceError:
+                self._silent()
+            else:
+                self._answered = time.monotonic()
+                if counts is None:
+                    return
+                self._compare(counts)
+            if time.monotonic() - signs >= _ALIVE_SECONDS:
+                signs = time.monotonic()
+                with self._lock:
+                    sequences = [connection.sequence for connection in self._connections]
+                self._transport.keep_alive(self._service, sequences)
+
+    def _compare(self, counts: Mapping[str, int]) -> None:
+        with self._lock:
+            before = self._counts or {}
+            replaced = [name for name, count in counts.items() if count < before.get(name, 0)]
+            # -1 stands for a model that is not there; it was noted when it went.
+            self._changes += replaced
+            self._ready = all(count >= 0 for count in counts.values())
+            self._counts = counts
+
+    def _silent(self) -> None:
+        if time.monotonic() - self._answered > _LOST_SECONDS:
+            with self._lock:
+                self._losses += 1
+            self._answered = time.monotonic()
+            self._transport.reconnect()
