@@ -21,6 +21,7 @@ import numpy as np
 
 from vireo_server.errors import SettingError
 from vireo_server.locations import find_locations
+from vireo_server.scripting.script import PACKAGES
 from vireo_server.scripting.stage import PROFILING
 from vireo_server.settings import ScriptSettings
 from vireo_server.templates import Second, ensemble, network, preprocess, script_stage
@@ -89,7 +90,7 @@ def new_service(
         if script is not None:
             settings = {"config": config, "warmup": warmup, "warmup_options": warmup_options}
             _write(Path(draft) / models[2], script_stage(name, settings))
-            shutil.copyfile(script, Path(draft) / models[2] / "1" / "script.py")
+            _copy_script(script, Path(draft) / models[2] / "1")
         else:
             assert onnx is not None
             _write(Path(draft) / models[2], network(name, max_batch_size=4 * _MAX_ROWS))
@@ -145,6 +146,21 @@ def _try_script(script: Path, settings: ScriptSettings) -> None:
 
     _options(script)
     ScriptHost(script, settings).close()
+
+
+def _copy_script(script: Path, folder: Path) -> None:
+    """The script, the modules beside it that it imported while it was tried, and its own packages."""
+    shutil.copyfile(script, folder / "script.py")
+    beside = script.absolute().parent
+    files = [Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))]
+    for path in files:
+        relative = path.relative_to(beside) if path.is_relative_to(beside) else None
+        if relative is None or path == script.absolute() or {PACKAGES, "site-packages"} & set(relative.parts):
+            continue
+        (folder / relative).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / relative)
+    if (beside / PACKAGES).is_dir():
+        shutil.copytree(beside / PACKAGES, folder / PACKAGES)
 
 
 def _try_network(onnx: Path) -> None:

@@ -161,3 +161,18 @@ def test_options_of_a_script_become_those_of_the_service(tmp_path, script):
     text = (tmp_path / "models" / "name" / "config.pbtxt").read_text()
     assert r"\"properties\": {\"strength\": {\"type\": \"number\"}, \"profiling\": {\"type\": \"boolean\"}}" in text
     assert r"\"segments\": false" in text
+
+
+def test_modules_that_a_script_imports_and_its_packages_come_with_it(tmp_path, script):
+    for folder in ("tools_of_a_script", "packages"):
+        (tmp_path / folder).mkdir()
+    script("", name="tools_of_a_script/__init__.py")
+    script("LEVEL = 3\n", name="tools_of_a_script/levels.py")
+    script("X = 1\n", name="packages/package_of_a_script.py")
+    script("", name="not_imported.py")
+    source = "import package_of_a_script\ndef process(data):\n    from tools_of_a_script import levels\n"
+    new_service("name", repository=tmp_path / "models", script=script(source), warmup="64x64")
+    stage = tmp_path / "models" / "name_script" / "1"
+    assert {str(path.relative_to(stage)) for path in stage.rglob("*.py")} == {
+        "script.py", "tools_of_a_script/__init__.py", "tools_of_a_script/levels.py", "packages/package_of_a_script.py",
+    }  # fmt: skip
