@@ -8,7 +8,6 @@ so the network learns the very pixels it will get.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Literal
 
 import av
@@ -125,13 +124,10 @@ def rgb_from_frame(frame: av.VideoFrame) -> NDArray[np.uint8]:
     return picture
 
 
-# Note [Why x264 is kept from AVX-512]
-# With AVX-512, x264 (the build inside PyAV 18.1) gives other bytes from one run to the next for some sizes, 64x64,
-# 96x96 and 854x480 among them, with one thread too. Switching off adaptive quantisation or the macroblock tree stops
-# it, and so does AVX2, which changes nothing else: over 100 runs of these sizes agreed, and none was slower. Naming an
-# instruction set turns x264's own detection off, so AVX2 is named only where the processor has more.
 def x264_repeatable(*parameters: str) -> dict[str, str]:
-    """Give the encoder options that pass `parameters` to x264 and make it write the same bytes each time."""
-    processor = Path("/proc/cpuinfo")
-    wide = processor.exists() and "avx512" in processor.read_text()
-    return {"x264-params": ":".join((*parameters, "asm=avx2") if wide else parameters)}
+    """Give the encoder options that pass `parameters` to x264 and make it write the same bytes each time.
+
+    With AVX-512, x264 (the build inside PyAV 18.1) depends on memory that nobody wrote; see the note in
+    `vireo_server.encoder_options`, which asks for the same.
+    """
+    return {"x264-params": ":".join((*parameters, "cpu-independent=1"))}
