@@ -10,7 +10,9 @@ Times are seconds of `time.monotonic()`, which on Linux is one clock for all pro
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 import threading
 import time
@@ -21,11 +23,15 @@ from pathlib import Path
 
 RUNTIME_DIR_VARIABLE = "VIREO_RUNTIME_DIR"
 DRAINING_FILE = "draining"
+STUCK_VARIABLE = "VIREO_STUCK_SECONDS"
 DEFAULT_LIMIT_SECONDS = 120.0
 
 _BEAT_SECONDS = 0.5
 _DRAINING_CACHE_SECONDS = 0.2
 _ORPHAN_SECONDS = 10.0
+# A request may take long; the thread that writes the file only waits for Python's lock, which no library keeps so long.
+_SILENT_SECONDS = 30.0
+_MARKS_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,9 @@ class Beat:
         """
         if self.busy_since is not None and now - self.busy_since > self.limit_seconds:
             return f"has worked on one request for more than {self.limit_seconds:g} s"
-        if now - self.updated > self.limit_seconds:
-            return f"has given no sign of life for more than {self.limit_seconds:g} s"
+        silent = min(self.limit_seconds, _SILENT_SECONDS)
+        if now - self.updated > silent:
+            return f"has given no sign of life for more than {silent:g} s"
         return None
 
 
@@ -77,15 +84,16 @@ class Heartbeat:
 
     Args:
         model: name of the Triton model.
-        limit_seconds: how long one request may run before the server takes the process for hung, and replaces it.
+        limit_seconds: how long one request may run before the server takes the process for hung, and replaces it;
+            VIREO_STUCK_SECONDS, else 120 s, if None.
         folder: the runtime folder; taken from VIREO_RUNTIME_DIR if None. Without either, nothing is ever written.
     """
 
-    def __init__(self, model: str, *, limit_seconds: float = DEFAULT_LIMIT_SECONDS, folder: Path | None = None) -> None:
+    def __init__(self, model: str, *, limit_seconds: float | None = None, folder: Path | None = None) -> None:
         if folder is None and os.environ.get(RUNTIME_DIR_VARIABLE):
             folder = Path(os.environ[RUNTIME_DIR_VARIABLE])
         self._model = model
-        self._limit_seconds = limit_seconds
+        self._limit_seconds = _default_limit() if limit_seconds is None else limit_seconds
         self._folder = folder
         self._lock = threading.Lock()
         self._open_streams = 0
@@ -130,6 +138,24 @@ class Heartbeat:
             self._draining = (self._folder / DRAINING_FILE).exists()
         return self._draining
 
+    def abandon(self, stream: str) -> None:
+        """Tell the later stages that nobody waits for a stream any more."""
+        if self._folder is None:
+            return
+        with suppress(OSError):
+            for mark in self._folder.glob("abandoned-*"):
+                if time.time() - mark.stat().st_mtime > _MARKS_SECONDS:
+                    mark.unlink(missing_ok=True)
+            self._mark(stream).touch()
+
+    def is_abandoned(self, stream: str) -> bool:
+        """Say whether an earlier stage told so."""
+        return self._folder is not None and self._mark(stream).exists()
+
+    def _mark(self, stream: str) -> Path:
+        assert self._folder is not None
+        return self._folder / f"abandoned-{hashlib.sha256(stream.encode()).hexdigest()[:24]}"
+
     def close(self) -> None:
         """Stop beating and take the file away; may be called twice."""
         if self._folder is None or self._closed.is_set():
@@ -169,6 +195,15 @@ class Heartbeat:
             with suppress(OSError):
                 new.write_text(json.dumps(asdict(beat)), encoding="utf-8")
                 new.replace(self._path)
+
+
+def _default_limit() -> float:
+    """Seconds; a value that makes no sense is the server's to refuse, not a stage's to die of."""
+    try:
+        seconds = float(os.environ.get(STUCK_VARIABLE, DEFAULT_LIMIT_SECONDS))
+    except ValueError:
+        return DEFAULT_LIMIT_SECONDS
+    return seconds if 0 < seconds < math.inf else DEFAULT_LIMIT_SECONDS
 
 
 def read_beats(folder: Path) -> list[Beat]:

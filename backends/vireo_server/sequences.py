@@ -6,20 +6,36 @@ Triton calls `execute` from one thread. Answered there, a slow stream would hold
 `execute` only files the request and returns; each stream has a thread that works through its own requests in order
 and answers them through their response senders. libav and the pixel kernels release Python's lock, so streams run on
 all cores without a process each.
+
+# Note [Whether anybody still waits]
+Triton does not tell the steps of an ensemble that their caller has gone, and without an END nothing would ever be
+freed. Vireo's own clients (their ids begin with `vireo:`) send the first stage a life sign every 2 s: a request with no
+packets and chunk -1, beside the others. The first stage frees a stream that was silent for `_SILENT_SECONDS`, other
+clients' after `idle_seconds`, and leaves a mark in the runtime folder by which the later stages free theirs.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from vireo_server.errors import Cancelled, Internal, StageError, Unavailable
+from vireo_server.errors import BadInput, Cancelled, Internal, StageError, Unavailable
 from vireo_server.heartbeat import Heartbeat
 from vireo_server.wire import Request, Tensors, log_error, log_warning
+
+LIFE_SIGN = -1
+"""CHUNK of a request that only says that somebody still waits for the stream."""
+WATCHED = "vireo:"
+"""How the ids of streams begin for which life signs come."""
+
+_SILENT_SECONDS = 8.0
+_LOOK_SECONDS = 1.0
+_BACK_SECONDS = 2
 
 
 class Stage(ABC):
@@ -73,12 +89,18 @@ class Streams:
 
     def submit(self, request: Request) -> None:
         """File a request with its stream; the answer comes later."""
+        alive = _is_life_sign(request)
         with self._lock:
             stream = self._open.get(request.stream)
-            if stream is None:
-                stream = self._open[request.stream] = _Stream(self, request.stream)
-                stream.thread.start()
-            stream.requests.put(request)
+            if stream is not None:
+                stream.seen = time.monotonic()
+            if not alive:
+                if stream is None:
+                    stream = self._open[request.stream] = _Stream(self, request.stream)
+                    stream.thread.start()
+                stream.requests.put(request)
+        if alive:
+            self._acknowledge(request)
 
     def admit(self) -> None:
         """Refuse a new stream when there is no room for it, rather than let it wait without a word."""
@@ -87,7 +109,7 @@ class Streams:
         if self._max_streams is not None and self.working() > self._max_streams:
             raise Unavailable(
                 f"{self._max_streams} streams are open, which is the limit (max_streams of model {self._name!r}); "
-                "try again when one has ended",
+                f"one may have ended when you try again in {_BACK_SECONDS} s",
                 stage=self._name,
             )
 
@@ -108,20 +130,49 @@ class Streams:
 
     # The parts of a stream that need the lock of all.
 
-    def _take(self, stream: _Stream, timeout: float) -> Request | None:
-        """The stream's next request; None when it is over or nobody asked for so long.
+    def _take(self, stream: _Stream) -> Request | None:
+        """The stream's next request; None when it is over or nobody waits for it any more.
 
         The stream leaves the table under the same lock that `submit` files under, so no request is filed with a
         thread that has ended.
         """
-        try:
-            return stream.requests.get(timeout=timeout)
-        except queue.Empty:
+        while True:
+            try:
+                return stream.requests.get(timeout=min(_LOOK_SECONDS, self._idle_seconds))
+            except queue.Empty:
+                why = self._abandoned(stream)
+            if why is None:
+                continue
             with self._lock:
                 if not stream.requests.empty():
                     return stream.requests.get()
                 del self._open[stream.name]
-                return None
+            if stream.stage is not None:
+                log_warning(f"{self._name}: stream {stream.name} {why} after chunk {stream.chunk}; closed")
+            return None
+
+    def _abandoned(self, stream: _Stream) -> str | None:
+        """Say why nobody waits for the stream any more, or nothing if somebody may; see Note [Whether ...]."""
+        silent = time.monotonic() - stream.seen
+        is_first = self._max_streams is not None
+        if not is_first and self.heartbeat.is_abandoned(stream.name):
+            return "was abandoned by its caller"
+        limit = self._idle_seconds
+        if is_first and stream.name.startswith(WATCHED):
+            limit = min(limit, _SILENT_SECONDS)
+        if silent < limit:
+            return None
+        if is_first:
+            self.heartbeat.abandon(stream.name)
+        return f"had no request for {limit:g} s"
+
+    def _acknowledge(self, request: Request) -> None:
+        """Answer a life sign; nobody reads it."""
+        alive = Cancelled("somebody waits for this stream", stage=self._name)
+        try:
+            request.answer(self._make_stage().failure(alive))
+        except StageError as error:
+            request.refuse(error)
 
     def _forget(self, stream: _Stream) -> bool:
         """Take a finished stream off the table; False when a new one under the same id is already waiting."""
@@ -142,18 +193,14 @@ class _Stream:
         self.stage: Stage | None = None
         self._error: StageError | None = None
         self._passes_on: Stage | None = None
-        self._chunk = -1
+        self.chunk = -1
+        self.seen = time.monotonic()
 
     def _run(self) -> None:
         streams = self.streams
         while True:
-            request = streams._take(self, streams._idle_seconds)
+            request = streams._take(self)
             if request is None:
-                if self.stage is not None:
-                    log_warning(
-                        f"{streams._name}: stream {self.name} had no request for {streams._idle_seconds:g} s "
-                        f"after chunk {self._chunk}; closed"
-                    )
                 break
             with streams._busy():
                 self._answer(request)
@@ -170,13 +217,14 @@ class _Stream:
             try:
                 tensors = self._step(request)
             except StageError as error:
+                self._tell(error)
                 self._fail(error)
                 tensors = self._pass_on(error)
             request.answer(tensors)
         except StageError as error:
             request.refuse(error)
         except Exception as error:  # noqa: BLE001 - the border between our code and Triton
-            log_error(f"{self.streams._name}: stream {self.name}: {traceback.format_exc()}")
+            log_error(f"{self.streams._name}: stream {self.name} chunk {self.chunk}: {traceback.format_exc()}")
             fault = Internal(
                 f"{type(error).__name__}: {error}; this is a fault of the server, its log has the traceback",
                 stage=self.streams._name,
@@ -190,13 +238,17 @@ class _Stream:
     def _step(self, request: Request) -> Tensors:
         if request.start:
             self._close()
-            self._error, self._chunk = None, -1
+            self._error, self.chunk = None, -1
             self._passes_on = self.stage = self.streams._make_stage()
         if self._error is not None:
             raise self._error
         if self.stage is None:
             raise self._unknown()
-        self.stage.listen(request)
+        try:
+            self.stage.listen(request)
+        except StageError as error:
+            self._error = error  # Its own stage told it to the log.
+            raise
         if request.cancelled:
             raise Cancelled("the caller has gone", stage=self.streams._name)
         self._count(request)
@@ -207,14 +259,14 @@ class _Stream:
     def _count(self, request: Request) -> None:
         """Hold the chunk counter against what came; see the contract, CHUNK."""
         chunk = int(request.array("CHUNK").reshape(-1)[0])
-        if chunk != self._chunk + 1:
-            kind = "is missing" if chunk > self._chunk + 1 else "came twice or too late"
-            named = self._chunk + 1 if chunk > self._chunk + 1 else chunk
+        if chunk != self.chunk + 1:
+            kind = "is missing" if chunk > self.chunk + 1 else "came twice or too late"
+            named = self.chunk + 1 if chunk > self.chunk + 1 else chunk
             raise Internal(
-                f"chunk {named} {kind}: got {chunk} after {self._chunk}; send the segment again as a new stream",
+                f"chunk {named} {kind}: got {chunk} after {self.chunk}; send the segment again as a new stream",
                 stage=self.streams._name,
             )
-        self._chunk = chunk
+        self.chunk = chunk
 
     def _unknown(self) -> StageError:
         return Internal(
@@ -222,6 +274,13 @@ class _Stream:
             "request, or this stage was restarted; send the segment again as a new stream",
             stage=self.streams._name,
         )
+
+    def _tell(self, error: StageError) -> None:
+        """Once in the log, by the stage where it began. A full server and a caller who stops are no news there."""
+        if self._error is None and isinstance(error, BadInput | Internal):
+            log_warning(
+                f"{self.streams._name}: stream {self.name} failed at chunk {self.chunk}: {error} [{error.code}]"
+            )
 
     def _fail(self, error: StageError) -> None:
         self._error = error
@@ -235,3 +294,13 @@ class _Stream:
         stage, self.stage = self.stage, None
         if stage is not None:
             stage.close()
+
+
+def _is_life_sign(request: Request) -> bool:
+    if request.start or request.end:
+        return False
+    try:
+        chunk = request.array("CHUNK").reshape(-1)
+    except StageError:
+        return False
+    return bool(chunk.size and chunk[0] == LIFE_SIGN)
