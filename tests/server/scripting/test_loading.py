@@ -3,7 +3,10 @@
 
 import json
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import av
 import numpy as np
 import onnx
 import pytest
@@ -93,12 +96,30 @@ def test_a_changed_script_is_loaded_again(server, repository, script, video, tmp
     load_service("changing", address=server.grpc_url)
     with Client(server.grpc_url) as client:
         client.run("changing", video, tmp_path / "out.mp4", options={"crf": 0})
-    import av
-
     with av.open(str(tmp_path / "out.mp4")) as container:
         for frame in container.decode(video=0):
             assert np.abs(frame.to_ndarray(format="rgb24").astype(int) - 200).max() <= 2
     assert "died" not in server.log
+
+
+def test_a_video_under_way_while_its_script_is_loaded_again_is_of_one_version(
+    server, repository, script, video, tmp_path
+):
+    slow = "import time\ndef process(data):\n    time.sleep(1)\n    for frame in data['frames']: frame[...] = {}\n"
+    new_service("slow", repository=repository, script=script(slow.format(40)), warmup="64x64")
+    load_service("slow", address=server.grpc_url)
+    (repository / "slow_script" / "1" / "script.py").write_text(slow.format(200))
+    with Client(server.grpc_url) as client, ThreadPoolExecutor() as pool:
+        running = pool.submit(client.run, "slow", video, tmp_path / "out.mkv", options={"codec": "ffv1"})
+        while not server.open_streams():
+            time.sleep(0.02)
+        load_service("slow", address=server.grpc_url)
+        assert running.result().frames_out == 24
+    # It ends on the old one where that is quicker than the loading, or else begins anew on the new one.
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        levels = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
+    version = 40 if levels[0].mean() < 100 else 200
+    assert all(np.abs(picture - version).max() <= 2 for picture in levels)
 
 
 def test_what_cannot_be_loaded_says_why_and_leaves_nothing(server, repository, script):
