@@ -4,6 +4,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,9 @@ def test_nothing_heavy_at_import(module, heavy):
     code = f"import sys, {module}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not heavy & set(loaded)
+
+
+def test_every_door_travels_in_the_wheel():
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    doors = {f"backends/{path.parent.name}" for path in (ROOT / "backends").glob("*/model.py")}
+    assert doors | {"model_repository"} == set(wheel["force-include"])
