@@ -22,7 +22,7 @@ class TritonPythonModel:
         heartbeat = Heartbeat(args["model_name"], limit_seconds=settings.limit_seconds)
         self.host = ScriptHost(path, settings, busy=heartbeat.busy, note=log_warning)
         self.streams = Streams(
-            lambda: ScriptStage(self.host),
+            lambda: ScriptStage(self.host, is_abandoned=heartbeat.is_abandoned),
             name=args["model_name"],
             idle_seconds=settings.idle_seconds,
             heartbeat=heartbeat,

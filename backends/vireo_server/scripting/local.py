@@ -25,7 +25,7 @@ from vireo_media.container import MediaSource
 from vireo_media.errors import OutputError
 from vireo_media.exchange import Exchange
 from vireo_media.exchange import Request as Chunk
-from vireo_media.mux import check_output, default_codec, mux
+from vireo_media.mux import check_output, encoder_defaults, mux
 from vireo_media.probing import VideoInput, probe
 from vireo_media.segments import whole_video
 from vireo_media.services import ServiceDescription
@@ -106,7 +106,7 @@ def run_file(
     options = json.loads(stream) if isinstance(stream, str) else dict(stream)
     if not isinstance(options, dict):
         raise OutputError(f"the options of the stream are {stream!r}; allowed: a JSON object")
-    chosen = {"codec": default_codec(format)} if format else {}
+    chosen = dict(encoder_defaults(format)) if format else {}
     description = replace(
         video.description,
         options={**options, PROFILING: True} if profile else options,

@@ -41,10 +41,17 @@ class ScriptStage(Stage):
         host: where the script lives.
         collect: takes the pts and results of each batch, where the script returns numbers; None where a video is
             wanted.
+        is_abandoned: says of a stream that nobody waits for it any more; such a one takes no turn.
     """
 
-    def __init__(self, host: ScriptHost, *, collect: Callable[[tuple[int, ...], Results], None] | None = None) -> None:
-        self._host, self._collect = host, collect
+    def __init__(
+        self,
+        host: ScriptHost,
+        *,
+        collect: Callable[[tuple[int, ...], Results], None] | None = None,
+        is_abandoned: Callable[[str], bool] = lambda stream: False,
+    ) -> None:
+        self._host, self._collect, self._is_abandoned = host, collect, is_abandoned
         self._stream: ScriptStream | None = None
         self._format = NOTHING
         self._profiling = False
@@ -64,7 +71,10 @@ class ScriptStage(Stage):
         if not isinstance(wanted, bool):
             raise BadInput(f"option {PROFILING} is {wanted!r}; allowed: true, false", stage=STAGE)
         self._profiling = wanted or self._host.settings.profiling == "on"
-        self._stream = self._host.begin(json.dumps(options, ensure_ascii=False), is_cancelled=lambda: request.cancelled)
+        self._stream = self._host.begin(
+            json.dumps(options, ensure_ascii=False),
+            is_cancelled=lambda: request.cancelled or self._is_abandoned(request.stream),
+        )
         self._profile = {"preparation": self._host.preparation, "configure": self._stream.configure_seconds}
 
     def step(self, request: Request) -> Tensors:
