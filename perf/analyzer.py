@@ -30,8 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import tritonclient.grpc as grpcclient
-from vireo_client.service import list_services
-from vireo_client.transport import GrpcTransport
+from vireo_client import Client
 from vireo_media.segments import with_emit
 from vireo_server.launching import running_server
 from vireo_server.launching.triton import find_triton
@@ -217,7 +216,15 @@ def _stage_times(model: str, before: Any, after: Any) -> StageTimes:
     return StageTimes(model=model, queue=milliseconds("queue"), compute=compute)
 
 
-def sweep(url: str, clip: Clip, *, concurrencies: Sequence[int], chunks: Sequence[int], count: int) -> list[Report]:
+def sweep(
+    url: str,
+    clip: Clip,
+    *,
+    concurrencies: Sequence[int],
+    chunks: Sequence[int],
+    count: int,
+    services: Sequence[str] | None = None,
+) -> list[Report]:
     """Every service of a server: each concurrency with chunks of 8, each other chunk size alone; then whole clips and
     the networks alone.
 
@@ -227,14 +234,12 @@ def sweep(url: str, clip: Clip, *, concurrencies: Sequence[int], chunks: Sequenc
         concurrencies: how many sequences at once.
         chunks: packets a request; pictures a request for the networks.
         count: requests that are measured in each run.
+        services: which; all that need no options of the caller if None.
     """
-    transport = GrpcTransport(url)
-    services = [
-        service.name
-        for service in list_services(transport)
-        if service.kind == "transformation" and not service.options.get("required")
-    ]
-    transport.close()
+    with Client(url) as client:
+        found = [service for service in client.services() if service.kind == "transformation"]
+    if services is None:
+        services = [service.name for service in found if not service.options.get("required")]
     reports = []
 
     def run(*arguments: Any, **keywords: Any) -> None:

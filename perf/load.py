@@ -11,18 +11,24 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import queue
 import statistics
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from vireo_client.service import read_service
-from vireo_client.transport import Connection, GrpcTransport
-from vireo_media.exchange import Exchange
+import numpy as np
+import tritonclient.grpc as grpcclient
+from tritonclient.utils import np_to_triton_dtype
+from vireo_client import Client
+from vireo_media.exchange import Exchange, Request
 from vireo_media.services import ServiceDescription
 from vireo_server.launching import running_server
 
@@ -130,36 +136,72 @@ def run_streams(
         chunk: packets a request; what the service's description suggests if None.
         window: requests under way, a stream.
     """
-    transport = GrpcTransport(url)
-    try:
-        description = read_service(transport, service)
-        together = threading.Barrier(streams)
+    with Client(url) as client:
+        (description,) = (one for one in client.services() if one.name == service)
+    together = threading.Barrier(streams)
 
-        def run(_: int) -> StreamRun:
-            with transport.connect(service) as connection:
-                together.wait()
-                return _run_stream(connection, description, clip, chunk=chunk, window=window)
+    def run(_: int) -> StreamRun:
+        with closing(_Caller(url, service)) as caller:
+            together.wait()
+            return _run_stream(caller, description, clip, chunk=chunk, window=window)
 
-        with ThreadPoolExecutor(streams) as pool:
-            runs = tuple(pool.map(run, range(streams)))
-    finally:
-        transport.close()
+    with ThreadPoolExecutor(streams) as pool:
+        runs = tuple(pool.map(run, range(streams)))
     begun, ended = min(run.sent[0] for run in runs), max(run.received[-1] for run in runs)
     return Load(streams=runs, seconds=ended - begun)
 
 
+class _Caller:
+    """One sequence over a gRPC stream of its own, by nothing but tritonclient: what any program would do."""
+
+    def __init__(self, url: str, service: str) -> None:
+        self._service, self._id = service, str(uuid.uuid4())
+        self._replies: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
+        self._client = grpcclient.InferenceServerClient(url)
+        self._client.start_stream(lambda result, error: self._replies.put((result, error)))
+
+    def send(self, request: Request) -> None:
+        """Send a request; does not wait for its reply."""
+        packets = np.empty(len(request.packets), np.object_)
+        packets[:] = request.packets
+        tensors = {
+            "STREAM": np.array([request.stream.encode()], np.object_),
+            "PACKETS": packets,
+            "PACKET_TIMING": request.timing,
+            "CHUNK": np.array([request.chunk], np.int64),
+        }
+        inputs = []
+        for name, array in tensors.items():
+            inputs.append(grpcclient.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)))
+            inputs[-1].set_data_from_numpy(array)
+        self._client.async_stream_infer(
+            self._service, inputs, sequence_id=self._id, sequence_start=request.start, sequence_end=request.end
+        )
+
+    def receive(self) -> tuple[list[bytes], Any, bytes]:
+        """The next reply: OUTPUT_PACKETS, OUTPUT_TIMING, REPORT. Raises InferenceServerException, queue.Empty."""
+        result, error = self._replies.get(timeout=_REPLY_SECONDS)
+        if error is not None:
+            raise error
+        packets, timing, report = (result.as_numpy(name) for name in ("OUTPUT_PACKETS", "OUTPUT_TIMING", "REPORT"))
+        return list(packets.reshape(-1)), timing, bytes(report[0])
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.stop_stream(cancel_requests=True)
+        self._client.close()
+
+
 def _run_stream(
-    connection: Connection, service: ServiceDescription, clip: Clip, *, chunk: int | None, window: int
+    caller: _Caller, service: ServiceDescription, clip: Clip, *, chunk: int | None, window: int
 ) -> StreamRun:
     exchange = Exchange(clip.segment(), clip.stream, service, chunk_packets=chunk)
     run, digest = StreamRun(), hashlib.sha256()
     while not exchange.is_done:
         while exchange.outstanding < window and (request := exchange.next_request()) is not None:
             run.sent.append(time.monotonic())
-            connection.send(request)
-        answer = connection.receive(seconds=_REPLY_SECONDS)
-        if answer is None:
-            raise TimeoutError(f"no reply from {service.name!r} within {_REPLY_SECONDS:g} s; look at the server's log")
+            caller.send(request)
+        answer = caller.receive()
         run.received.append(time.monotonic())
         reply = exchange.receive(*answer)
         run.packets.append(len(reply.packets))

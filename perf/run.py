@@ -47,6 +47,7 @@ class Plan:
     profile_frames: int
     profiled: tuple[str, ...] = ("super_resolution", "passthrough")
     analyzer_frames: int
+    analyzed: tuple[str, ...] | None = None
     concurrencies: tuple[int, ...] = (1, 2, 4)
     chunks: tuple[int, ...] = (1, 4, 8)
     analyzer_requests: int
@@ -68,7 +69,7 @@ PLANS = {
         ladder=tiny_clip, ladder_frames=16, ladder_rounds=1, streams=(1, 2), large=tiny_clip, passthrough_frames=16,
         passthrough_rounds=1, presets=("ultrafast",), memory_frames=8, memory_streams=(1, 2), live=tiny_clip,
         latency_frames=24, latency_rounds=1, start_rounds=1, profile_frames=48, profiled=("super_resolution",),
-        analyzer_frames=16,        concurrencies=(2,), chunks=(8,), analyzer_requests=4,
+        analyzed=("super_resolution",), analyzer_frames=16, concurrencies=(2,), chunks=(8,), analyzer_requests=4,
     ),
 }  # fmt: skip
 
@@ -91,7 +92,7 @@ def run(mode: str, *, parts: tuple[str, ...] = PARTS) -> Results:
         with running_server() as server:
             if begins("ladder"):
                 results.measurements |= rungs.measure(
-                    server.grpc_url,
+                    server,
                     plan.ladder(),
                     frames=plan.ladder_frames,
                     rounds=plan.ladder_rounds,
@@ -108,6 +109,7 @@ def run(mode: str, *, parts: tuple[str, ...] = PARTS) -> Results:
                     concurrencies=plan.concurrencies,
                     chunks=plan.chunks,
                     count=plan.analyzer_requests,
+                    services=plan.analyzed,
                 )
     if {"memory", "passthrough"} & set(parts):
         with running_server(services=["passthrough"]) as server:

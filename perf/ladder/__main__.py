@@ -19,9 +19,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4, 8])
     options = parser.parse_args()
     with running_server(services=["super_resolution"]) as server:
-        found = measure(
-            server.grpc_url, sample_clip(), frames=options.frames, rounds=options.rounds, streams=options.streams
-        )
+        found = measure(server, sample_clip(), frames=options.frames, rounds=options.rounds, streams=options.streams)
     for name, measurement in found.items():
         print(f"{name:44} {measurement}")
 

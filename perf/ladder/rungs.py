@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Protocol
+
+from vireo_server.launching import RunningServer
 
 from perf.clips import NETWORK, Clip
 from perf.ladder.codecs import Coded
@@ -15,7 +18,8 @@ from perf.ladder.picture_service import PictureService
 from perf.ladder.pipelined import Pipelined
 from perf.ladder.sequential import Sequential
 from perf.ladder.served import OneFile, Streams
-from perf.measure import Measurement, Measurements, frames_a_second, in_turn, ratios, say
+from perf.measure import Measurement, Measurements, in_turn, ratios, say
+from perf.processes import watched
 
 RUNGS = {
     "picture_service": "(a) picture service: RGB over gRPC, one by one",
@@ -40,17 +44,18 @@ class Rung(Protocol):
         """Work through the clip."""
 
 
-def measure(url: str, clip: Clip, *, frames: int, rounds: int, streams: Sequence[int]) -> Measurements:
-    """Run all rungs in turn on a server that serves super_resolution.
+def measure(server: RunningServer, clip: Clip, *, frames: int, rounds: int, streams: Sequence[int]) -> Measurements:
+    """Run all rungs in turn: frames/s, and the processor time that a frame costs, client and server together.
 
     Args:
-        url: the server's gRPC address.
+        server: serves super_resolution.
         clip: what is enlarged.
         frames: how many of its frames a stream is; (f) takes the whole file.
         rounds: how often.
         streams: how many streams at once, for (e).
     """
-    part = clip.first(frames)
+    part, url = clip.first(frames), server.grpc_url
+    cpu: dict[str, list[float]] = {}
     with ExitStack() as stack:
         served = {count: Streams(url, streams=count) for count in streams}
         rungs: dict[str, Rung] = {
@@ -64,7 +69,10 @@ def measure(url: str, clip: Clip, *, frames: int, rounds: int, streams: Sequence
             "network_alone": NetworkAlone(clip, network=NETWORK),
         }
         _warm_up(rungs, clip)
-        programs = {name: partial(_speed, rung, clip if name == "one_file" else part) for name, rung in rungs.items()}
+        programs = {
+            name: partial(_speed, rung, clip if name == "one_file" else part, server, cpu.setdefault(name, []))
+            for name, rung in rungs.items()
+        }
         speeds = in_turn(programs, rounds=rounds)
     # Those of the warm-up, a few frames long, come first.
     fairness = {
@@ -74,13 +82,21 @@ def measure(url: str, clip: Clip, *, frames: int, rounds: int, streams: Sequence
         for count, rung in served.items()
         if count > 1
     }
-    return _measurements(speeds, streams) | fairness
+    costs = {
+        f"ladder.cpu.{name}": Measurement(values=tuple(values), unit="ms", better="lower")
+        for name, values in cpu.items()
+    }
+    return _measurements(speeds, streams) | fairness | costs
 
 
-def _speed(rung: Rung, clip: Clip) -> float:
-    coded: list[Coded] = []
-    seconds = frames_a_second(1, lambda: coded.append(rung.run(clip)))
-    return coded[0].frames * seconds
+def _speed(rung: Rung, clip: Clip, server: RunningServer, cpu: list[float]) -> float:
+    """Frames/s; what a frame cost, in ms, goes into `cpu`."""
+    with watched(server) as usage:
+        started = time.perf_counter()
+        frames = rung.run(clip).frames
+        seconds = time.perf_counter() - started
+    cpu.append(1000 * usage.cpu_total / frames)
+    return frames / seconds
 
 
 def _warm_up(rungs: dict[str, Rung], clip: Clip) -> None:

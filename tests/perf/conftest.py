@@ -17,7 +17,7 @@ def program():
 
     def run(name, *arguments):
         command = [sys.executable, "-m", f"perf.{name}", *map(str, arguments)]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
 
     return run
 
