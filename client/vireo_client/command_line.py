@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -28,6 +28,7 @@ _EXTRAS = {
     "tritonclient": "client",
     "grpc": "client",
     "rich": "client",
+    "fsspec": "addresses",
     "vireo_server": "server",
     "pytriton": "server",
     "numba": "server",
@@ -82,8 +83,10 @@ def _root(
 @_app.command()
 def run(
     service: Annotated[str, typer.Argument(help="A service's name; `vireo services` lists them.")],
-    input_: Annotated[str, typer.Argument(metavar="INPUT", help="The video to send.")],
-    output: Annotated[str, typer.Argument(help="The file to write: .mp4, .mov, .mkv, .webm or .ts.")],
+    input_: Annotated[str, typer.Argument(metavar="INPUT", help="The video to send: a path or an address.")],
+    output: Annotated[
+        str, typer.Argument(help="The file to write, or its address: .mp4, .mov, .mkv, .webm, .ts or .m3u8 (HLS).")
+    ],
     url: _Url = "127.0.0.1:8001",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output if it is there, and start a broken-off run anew.")
@@ -93,9 +96,13 @@ def run(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="An option of the service or the encoder (codec, preset, crf, threads, maxrate, latency). Repeatable.",
+            help="An option of the service, the encoder (codec, preset, crf, threads, maxrate, latency, keyint) or the "
+            "decoder (on_corrupt, deinterlace). Repeatable.",
         ),
     ] = None,
+    fragmented: Annotated[
+        bool, typer.Option("--fragmented", help="Write mp4 and mov in fragments, which play while they are fetched.")
+    ] = False,
     request_id: Annotated[
         str | None, typer.Option(help="A name for this run in the servers' logs and in errors; random by default.")
     ] = None,
@@ -116,8 +123,30 @@ def run(
                 progress=progress,
                 notice=None if quiet else lambda note: print(f"vireo: {note}", file=sys.stderr),
                 request_id=request_id,
+                fragmented=fragmented,
             )
     _report(result, quiet=quiet)
+
+
+@_app.command()
+def verify(
+    input_: Annotated[str, typer.Argument(metavar="INPUT", help="The video that was sent.")],
+    output: Annotated[str, typer.Argument(help="What came back.")],
+    rate_changed: Annotated[
+        bool, typer.Option("--rate-changed", help="The frames differ by intent: compare only time span and sound.")
+    ] = False,
+) -> None:
+    """Compare a result with its source: frames, their times, the time span and the sound. Exit code 1: they differ."""
+    with _errors():
+        from vireo_media.verify import check_same
+        from vireo_media.verify import verify as compare
+
+        found = compare(input_, output, same_frames=not rate_changed)
+        check_same(found, name=output)
+    typer.echo(
+        f"{output}: {found.frames_out} frames of {found.frames_in}, {found.span_out:.3f} s of {found.span_in:.3f} s: "
+        "nothing lost"
+    )
 
 
 @_app.command()
@@ -146,6 +175,15 @@ def serve(
     address: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 for everybody.")] = "127.0.0.1",
     drain_seconds: Annotated[float, typer.Option(help="How long to wait for open streams when stopping.")] = 30.0,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Triton's own log.")] = False,
+    health_port: Annotated[
+        int, typer.Option(help="Port on 127.0.0.1 for /livez and /readyz; 0 for any free one.")
+    ] = 8003,
+    stuck_seconds: Annotated[
+        float | None, typer.Option(help="Replace a stage that works on one request for longer; 120 by default.")
+    ] = None,
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="The log for people, or as one JSON object a line.")
+    ] = "text",
 ) -> None:
     """Start a Triton server with Vireo's services, in the foreground; Ctrl-C drains and stops it."""
     from vireo_server.launching import serve as launch
@@ -159,6 +197,9 @@ def serve(
         address=address,
         drain_seconds=drain_seconds,
         verbose=verbose,
+        health_port=health_port,
+        stuck_seconds=stuck_seconds,
+        log_format=log_format,
     )
     raise typer.Exit(code)
 

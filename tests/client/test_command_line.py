@@ -124,7 +124,8 @@ def test_serve_hands_its_options_to_the_launcher(monkeypatch: pytest.MonkeyPatch
     done = typer.testing.CliRunner().invoke(
         command_line._app,
         ["serve", "--http-port", "1", "--grpc-port", "2", "--metrics-port", "3", "--repository", "r", "--service", "a",
-         "--service", "b", "--address", "0.0.0.0", "--drain-seconds", "4", "--verbose"],
+         "--service", "b", "--address", "0.0.0.0", "--drain-seconds", "4", "--verbose",
+         "--health-port", "5", "--stuck-seconds", "6", "--log-format", "json"],
     )  # fmt: skip
     assert done.exit_code == 3
     assert given == {
@@ -136,4 +137,7 @@ def test_serve_hands_its_options_to_the_launcher(monkeypatch: pytest.MonkeyPatch
         "address": "0.0.0.0",
         "drain_seconds": 4.0,
         "verbose": True,
+        "health_port": 5,
+        "stuck_seconds": 6.0,
+        "log_format": "json",
     }

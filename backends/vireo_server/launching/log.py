@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from vireo_server.launching import failures
+from vireo_server.launching.json_lines import json_line
 
 Level = Literal["info", "warning", "error"]
+LogFormat = Literal["text", "json"]
 
 _LEVELS: dict[str, Level] = {"I": "info", "W": "warning", "E": "error", "F": "error"}
 _HEADER = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+\s+\d+ ([\w./+-]+):\d+\]\s*(.*)")
@@ -36,7 +38,12 @@ _NO_GPU = (
 # What Triton prints without a level, and is no model's; the last is said better by whoever started the server.
 _TRITON_PRINTS = ("+", "|", "Signal (", " Non-graceful termination detected", "error: creating server")
 # What Triton calls an error when a caller hangs up, and when we stop it with requests under way.
-_NO_ERRORS = ("HandleCancellation called even when", "failed to stop server: Internal - Exit timeout expired")
+# An abort begins a sequence anew, to end it.
+_NO_ERRORS = (
+    "HandleCancellation called even when",
+    "failed to stop server: Internal - Exit timeout expired",
+    "has a conflict. The previous sequence did not end before this sequence start",
+)
 
 
 @dataclass(frozen=True)
@@ -98,11 +105,15 @@ class ServerLog:
     Args:
         say: called with each line worth saying, from the thread that reads; nothing is said if None.
         verbose: say every line as it came.
+        format: "text" for people, "json" for one object a line; see `json_lines`.
     """
 
-    def __init__(self, *, say: Callable[[str], None] | None = None, verbose: bool = False) -> None:
+    def __init__(
+        self, *, say: Callable[[str], None] | None = None, verbose: bool = False, format: LogFormat = "text"
+    ) -> None:
         self._say = say
         self._verbose = verbose
+        self._format = format
         self._has_gpu = any(Path("/dev").glob("nvidia[0-9]*"))
         self._entries: deque[Entry] = deque(maxlen=_KEPT_LINES)
         self._grown = threading.Condition()
@@ -113,9 +124,12 @@ class ServerLog:
         """Take one line of the server's, without its end."""
         entry = parse(line)
         self._keep(entry)
-        text = line if self._verbose else readable(entry, has_gpu=self._has_gpu)
-        if text is not None:
-            self._tell(text)
+        text = readable(entry, has_gpu=self._has_gpu)
+        if self._verbose and self._format == "text":
+            self._tell(line)
+        elif self._verbose or text is not None:
+            source = "vireo" if entry.from_model else "triton"
+            self._tell(text or entry.message, source=source, level=entry.level)
 
     def note(self, text: str) -> None:
         """Say something of our own, and keep it in its place among the server's lines."""
@@ -163,9 +177,11 @@ class ServerLog:
         ]
         return (errors or [entry.message for entry in entries])[-count:]
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, text: str, *, source: str = "vireo", level: Level | None = None) -> None:
         if self._say is None:
             return
+        if self._format == "json":
+            text = json_line(text, source=source, level=level)
         # Whoever listened may be gone (a closed pipe, a closed file): the server must be read all the same.
         try:
             self._say(text)

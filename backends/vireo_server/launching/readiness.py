@@ -95,20 +95,7 @@ class Starting:
         )
 
     def _says_ready(self) -> bool:
-        address = self.endpoints.reachable_address.strip("[]")
-        connection = http.client.HTTPConnection(address, self.endpoints.http, timeout=_PROBE_SECONDS)
-        try:
-            for path in ("/v2/health/ready", *(f"/v2/models/{model}/ready" for model in self.models)):
-                connection.request("GET", path)
-                response = connection.getresponse()
-                response.read()
-                if response.status != 200:
-                    return False
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
-        return True
+        return says_ready(self.endpoints, ["/v2/health/ready", *(f"/v2/models/{model}/ready" for model in self.models)])
 
     def _load_error(self) -> LaunchError:
         failures = sorted(load_failures(self.log.entries()).items())
@@ -133,3 +120,22 @@ class Starting:
             f"serve: Triton was not ready within {seconds:g} s; not loaded yet: {self._missing()}; "
             f"its last words: {last!r}; run with --verbose to see what it does"
         )
+
+
+def says_ready(endpoints: Endpoints, paths: Sequence[str]) -> bool:
+    """Say whether Triton answers 200 to each of these questions."""
+    connection = http.client.HTTPConnection(
+        endpoints.reachable_address.strip("[]"), endpoints.http, timeout=_PROBE_SECONDS
+    )
+    try:
+        for path in paths:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            response.read()
+            if response.status != 200:
+                return False
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True

@@ -48,6 +48,16 @@ class RuntimeFolder:
         """Where the backend directory is assembled."""
         return self.path / "backends"
 
+    @property
+    def repository(self) -> Path:
+        """Where the repository that is served is made."""
+        return self.path / "repository"
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether stages were told to open no more streams."""
+        return (self.path / DRAINING_FILE).exists()
+
     def drain(self) -> None:
         """Tell every stage to open no more streams."""
         (self.path / DRAINING_FILE).touch()

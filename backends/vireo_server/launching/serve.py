@@ -7,13 +7,14 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 from vireo_server.launching.errors import LaunchError
-from vireo_server.launching.log import ServerLog
+from vireo_server.launching.json_lines import json_line
+from vireo_server.launching.log import LogFormat, ServerLog
 from vireo_server.launching.ports import Endpoints
 from vireo_server.launching.server import RunningServer, ServerSettings, start_server
 
@@ -31,6 +32,9 @@ def serve(
     address: str = "127.0.0.1",
     drain_seconds: float = 30.0,
     verbose: bool = False,
+    health_port: int = 8003,
+    stuck_seconds: float | None = None,
+    log_format: LogFormat = "text",
 ) -> int:
     """Serve until a signal says stop. The log goes to standard error, the one line that says ready to standard output.
 
@@ -46,40 +50,50 @@ def serve(
         address: where to listen.
         drain_seconds: how long to wait for open streams before stopping.
         verbose: say every line of Triton's, tables included.
+        health_port: where `/livez` and `/readyz` are answered, on 127.0.0.1; 0 for any free one.
+        stuck_seconds: a stage that works on one request for longer is replaced; each stage's own limit if None.
+        log_format: "text" for people, "json" for one object a line.
 
     Returns:
         The exit code: 0 after a signal, 1 if the server could not start or ended by itself (standard error says why).
     """
-    log = ServerLog(say=_say, verbose=verbose)
+    log = ServerLog(say=_say, verbose=verbose, format=log_format)
+
+    def say(text: str) -> None:
+        _say(json_line(text, source="vireo") if log_format == "json" else text)
+
     with _stop_signals() as signals:
         try:
             settings = ServerSettings(
                 endpoints=Endpoints(address=address, http=http_port, grpc=grpc_port, metrics=metrics_port),
                 repository=repository,
                 services=tuple(services) if services else None,
+                health_port=health_port,
+                stuck_seconds=stuck_seconds,
             )
             _check_drain(drain_seconds)
             server = start_server(settings, log=log, interrupted=signals.any)
         except LaunchError as error:
-            _say(f"vireo {error}")
+            say(f"vireo {error}")
             return 1
         except KeyboardInterrupt:
-            _say("vireo: stopped before it was ready")
+            say("vireo: stopped before it was ready")
             return 0
         try:
             # Whoever started this may have closed its end by now; the server serves all the same.
             with suppress(OSError):
-                print(_ready_line(server), flush=True)
+                line = _ready_line(server)
+                print(json_line(line, source="vireo") if log_format == "json" else line, flush=True)
             while not signals.any() and server.is_running():
                 time.sleep(_LOOK_SECONDS)
             if not signals.any():
-                _say(f"vireo {server.death()}")
+                say(f"vireo {server.death()}")
                 return 1
-            _drain(server, seconds=drain_seconds, signals=signals)
+            _drain(server, seconds=drain_seconds, signals=signals, say=say)
             server.stop(interrupted=signals.twice)
         finally:
             server.kill()
-    _say("vireo: stopped")
+    say("vireo: stopped")
     return 0
 
 
@@ -116,16 +130,16 @@ def _stop_signals() -> Iterator[_Signals]:
             signal.signal(number, handler)
 
 
-def _drain(server: RunningServer, *, seconds: float, signals: _Signals) -> None:
+def _drain(server: RunningServer, *, seconds: float, signals: _Signals, say: Callable[[str], None]) -> None:
     count = server.open_streams()
     if count and seconds:
-        _say(
+        say(
             f"vireo: stopping: waiting up to {seconds:g} s for {count} open stream{'s' * (count > 1)}; "
             f"a second signal stops at once"
         )
     left = server.drain(seconds, interrupted=signals.twice)
     if left:
-        _say(f"vireo: warning: {left} stream{'s' * (left > 1)} cut off")
+        say(f"vireo: warning: {left} stream{'s' * (left > 1)} cut off")
 
 
 def _check_drain(seconds: float) -> None:
@@ -136,7 +150,7 @@ def _check_drain(seconds: float) -> None:
 def _ready_line(server: RunningServer) -> str:
     return (
         f"vireo: ready  http {server.http_url}  grpc {server.grpc_url}  metrics {server.metrics_url}  "
-        f"services {', '.join(server.services)}"
+        f"health {server.health_url}  services {', '.join(server.services)}"
     )
 
 

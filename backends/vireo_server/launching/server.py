@@ -13,18 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vireo_server.heartbeat import read_beats
+from vireo_server.heartbeat import STUCK_VARIABLE, read_beats
 from vireo_server.launching.backends import assemble_backends
 from vireo_server.launching.command import server_command
 from vireo_server.launching.control import ModelControl
 from vireo_server.launching.environment import server_environment
 from vireo_server.launching.errors import LaunchError, ModelLoadError, PortError
+from vireo_server.launching.health import Health, HealthPort, ServiceHealth
 from vireo_server.launching.loading import LoadRequests, ServerInfo
 from vireo_server.launching.log import ServerLog
 from vireo_server.launching.ports import Endpoints, choose_ports
 from vireo_server.launching.process import ServerProcess
-from vireo_server.launching.readiness import Starting
+from vireo_server.launching.readiness import Starting, says_ready
 from vireo_server.launching.repository import FILE_MODEL, read_repository
+from vireo_server.launching.revision import RevisingControl, serve_from
 from vireo_server.launching.runtime_folder import SHARED_MEMORY, cache_folder, clean_leftovers, make_runtime_folder
 from vireo_server.launching.triton import find_triton
 from vireo_server.launching.watchdog import Watchdog
@@ -51,6 +53,8 @@ class ServerSettings:
         services: which services to load; all if None.
         doors: folder with the backends; the shipped ones if None.
         start_seconds: how long it may take until it is ready: loading includes compiling networks and kernels.
+        health_port: where `/livez` and `/readyz` are answered; 0 for any free one.
+        stuck_seconds: a stage that works on one request for longer is replaced; each stage's own limit if None.
     """
 
     endpoints: Endpoints
@@ -58,10 +62,16 @@ class ServerSettings:
     services: tuple[str, ...] | None = None
     doors: Path | None = None
     start_seconds: float = 300.0
+    health_port: int = 0
+    stuck_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.start_seconds < math.inf:
             raise ValueError(f"serve: start_seconds {self.start_seconds!r} is not possible; give a positive number")
+        if not 0 <= self.health_port <= 65535:
+            raise PortError(f"serve: --health-port {self.health_port!r} is no port; give 1 to 65535, or 0 for any free")
+        if self.stuck_seconds is not None and not 0 < self.stuck_seconds < math.inf:
+            raise LaunchError(f"serve: --stuck-seconds {self.stuck_seconds!r} is not possible; give more than 0")
 
 
 class RunningServer:
@@ -85,29 +95,41 @@ class RunningServer:
         self._log = log
         self._watchdog: Watchdog | None = None
         self._requests: LoadRequests | None = None
+        self._process: ServerProcess | None = None
+        self._repository = repository
         self._folder = make_runtime_folder()
         self.runtime = self._folder.path
         try:
+            self._health = HealthPort(settings.health_port, self.health)
+        except BaseException:
+            self._folder.close()
+            raise
+        try:
+            served = serve_from(repository, self._folder.repository)
+            environment = server_environment(
+                triton, backends=self._folder.backends, runtime=self.runtime, cache=cache_folder()
+            )
+            if settings.stuck_seconds is not None:
+                environment[STUCK_VARIABLE] = str(settings.stuck_seconds)
             assemble_backends(self._folder.backends, triton=triton, doors=doors)
             self._process = ServerProcess(
                 server_command(
                     triton,
                     backends=self._folder.backends,
-                    repository=repository.folder,
+                    repository=served,
                     models=models,
                     endpoints=self.endpoints,
                     region_prefix=self._folder.region_prefix,
                     key=self.key,
                     exit_seconds=_EXIT_SECONDS,
                 ),
-                environment=server_environment(
-                    triton, backends=self._folder.backends, runtime=self.runtime, cache=cache_folder()
-                ),
+                environment=environment,
                 folder=self.runtime,
                 log=log,
                 secret=self.key,
             )
         except BaseException:
+            self._health.close()
             self._folder.close()
             raise
         self._starting = Starting(process=self._process, log=log, endpoints=self.endpoints, models=models)
@@ -116,7 +138,8 @@ class RunningServer:
         except ModelLoadError as error:
             self.kill()
             # A traceback should name the file as its author knows it.
-            raise ModelLoadError(str(error).replace(str(self._folder.backends), str(doors))) from None
+            known = str(error).replace(str(self._folder.backends), str(doors))
+            raise ModelLoadError(known.replace(str(served), str(repository.folder))) from None
         except BaseException:
             self.kill()
             raise
@@ -125,7 +148,13 @@ class RunningServer:
         self._requests = LoadRequests(
             self.runtime,
             info=ServerInfo(http=self.http_url, grpc=self.grpc_url, repository=str(repository.folder)),
-            control=control,
+            control=RevisingControl(
+                self.endpoints,
+                key=self.key,
+                load_seconds=settings.start_seconds,
+                original=repository.folder,
+                served=served,
+            ),
             watchdog=self._watchdog,
             log=log,
             loaded=self._add_service,
@@ -147,9 +176,14 @@ class RunningServer:
         return self.endpoints.metrics_url
 
     @property
+    def health_url(self) -> str:
+        """host:port of `/livez` and `/readyz`."""
+        return self._health.url
+
+    @property
     def pid(self) -> int:
         """The process id of `tritonserver`."""
-        return self._process.pid
+        return self._running.pid
 
     @property
     def log(self) -> str:
@@ -158,7 +192,30 @@ class RunningServer:
 
     def is_running(self) -> bool:
         """Say whether the process of the server runs."""
-        return self._process.exit_code() is None
+        return self._process is not None and self._process.exit_code() is None
+
+    @property
+    def _running(self) -> ServerProcess:
+        assert self._process is not None
+        return self._process
+
+    def health(self) -> Health:
+        """Give the state of the server and of each service, as it is at this moment."""
+        running = self.is_running()
+        if self._watchdog is None:
+            starting = ServiceHealth(ready=False, faults={})
+            services = dict.fromkeys(self.services, starting)
+            return Health(alive=True, state="starting", open_streams=0, services=services)
+        alive = running and says_ready(self.endpoints, ["/v2/health/live"])
+        faults = self._watchdog.faults()
+        services = {}
+        for name in self.services:
+            steps = self._repository.steps_by_ensemble.get(name, (name,))
+            own = {model: faults[model] for model in steps if model in faults}
+            ready = alive and not own and says_ready(self.endpoints, [f"/v2/models/{name}/ready"])
+            services[name] = ServiceHealth(ready=ready, faults=own)
+        state = "dead" if not alive else "draining" if self._folder.is_draining else "serving"
+        return Health(alive=alive, state=state, open_streams=self.open_streams(), services=services)
 
     def death(self) -> LaunchError:
         """Give the error that says why the server's process ended by itself."""
@@ -169,6 +226,7 @@ class RunningServer:
         return {} if self._watchdog is None else self._watchdog.given_up()
 
     def _add_service(self, service: str) -> None:
+        self._repository = read_repository(self._repository.folder)
         self.services = tuple(dict.fromkeys([*self.services, service]))
 
     def open_streams(self) -> int:
@@ -189,7 +247,7 @@ class RunningServer:
         self._folder.drain()
         end = time.monotonic() + seconds
         while (count := self.open_streams()) and time.monotonic() < end and not interrupted():
-            if self._process.wait(0.1):
+            if self._running.wait(0.1):
                 break
         return count
 
@@ -203,18 +261,18 @@ class RunningServer:
         self._let_go()
         if self.is_running():
             self.drain(drain_seconds, interrupted=interrupted)
-            self._process.terminate()
+            self._running.terminate()
             end = time.monotonic() + 2 * _EXIT_SECONDS
             # Once its models are unloaded Triton takes three more seconds for nothing we need.
             while time.monotonic() < end and not interrupted() and self._log.live_models():
-                if self._process.wait(0.05):
+                if self._running.wait(0.05):
                     break
         self.kill()
 
     def kill(self) -> None:
         """End the server at once and remove everything it made; may be called twice."""
         self._let_go()
-        self._process.kill()
+        self._running.kill()
         self._folder.close()
 
     def _let_go(self) -> None:
@@ -264,6 +322,8 @@ def running_server(
     metrics_port: int = 0,
     doors: Path | None = None,
     start_seconds: float = 300.0,
+    health_port: int = 0,
+    stuck_seconds: float | None = None,
     say: Callable[[str], None] | None = None,
     verbose: bool = False,
 ) -> Iterator[RunningServer]:
@@ -278,6 +338,8 @@ def running_server(
         metrics_port: 0 for any free one.
         doors: folder with the backends; the shipped ones if None.
         start_seconds: how long it may take until it is ready.
+        health_port: where `/livez` and `/readyz` are answered; 0 for any free one.
+        stuck_seconds: a stage that works on one request for longer is replaced; each stage's own limit if None.
         say: called with each line of the log worth saying; the log is kept in `server.log` in any case.
         verbose: say every line of Triton's.
 
@@ -290,6 +352,8 @@ def running_server(
         services=None if services is None else tuple(services),
         doors=doors,
         start_seconds=start_seconds,
+        health_port=health_port,
+        stuck_seconds=stuck_seconds,
     )
     server = start_server(settings, log=ServerLog(say=say, verbose=verbose))
     try:

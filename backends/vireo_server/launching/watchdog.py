@@ -75,6 +75,7 @@ class Watchdog:
         self._records: dict[str, _Record] = {}
         self._given_up: dict[str, str] = {}
         self._killed: set[int] = set()
+        self._replacing: set[str] = set()
         self._started = time.monotonic()
         self._changing = threading.Lock()
         self._being_loaded: set[str] = set()
@@ -112,6 +113,18 @@ class Watchdog:
                     self._records[model] = _Record(ready=time.monotonic())
                 self._being_loaded.difference_update(models)
 
+    def faults(self) -> dict[str, str]:
+        """Give the models that cannot serve at this moment, each with the reason. Looks for itself, at once."""
+        now = time.monotonic()
+        beats = {beat.pid: beat for beat in read_beats(self._runtime)}
+        found = dict.fromkeys(tuple(self._replacing), "being replaced")
+        for stage in tuple(self._stages.values()):
+            if stage.is_dead():
+                found.setdefault(stage.model, f"its process {stage.pid} died")
+            elif stage.pid in beats and (fault := beats[stage.pid].fault(now)):
+                found.setdefault(stage.model, f"its process {stage.pid} {fault}")
+        return found | {model: f"given up: {reason}" for model, reason in tuple(self._given_up.items())}
+
     def stop(self) -> None:
         """Replace nothing from now on. A load that runs ends with the server."""
         self._stopped.set()
@@ -123,7 +136,11 @@ class Watchdog:
             for model, dead in self._deaths().items():
                 if self._stopped.is_set() or not self._is_running():
                     return
-                self._replace(model, dead, beats)
+                self._replacing.add(model)
+                try:
+                    self._replace(model, dead, beats)
+                finally:
+                    self._replacing.discard(model)
 
     def _look_for_new(self) -> None:
         for stage in running_stages(self._server_pid):

@@ -99,7 +99,7 @@ class Program:
     """`serve` in a process of its own, its lines read as they come."""
 
     def __init__(self, options, *, environment):
-        options = {"http_port": 0, "grpc_port": 0, "metrics_port": 0, **options}
+        options = {"http_port": 0, "grpc_port": 0, "metrics_port": 0, "health_port": 0, **options}
         self.process = subprocess.Popen(
             [sys.executable, "-c", SERVE, json.dumps(options)],
             stdout=subprocess.PIPE,

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+"""The revision of each service: a digest of all that decides which bytes it gives.
+
+Nobody has to keep it up to date: `vireo serve` serves from a copy of the repository, made of links, in which each
+ensemble's description carries the revision that was computed at this start. So it is true whatever was edited, and a
+caller's journal knows when it must start anew. Under plain `tritonserver` it is what stands in the configuration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from vireo_server.launching.control import ModelControl
+from vireo_server.launching.repository import Repository, read_repository
+
+__all__ = ["RevisingControl", "revision_of", "serve_from"]
+
+_CONFIG = "config.pbtxt"
+_DESCRIPTION = re.compile(
+    r"""(key\s*:\s*"vireo"\s*,?\s*value\s*:?\s*\{\s*string_value\s*:\s*)(?P<text>"(?:\\.|[^"\\])*")""", re.DOTALL
+)
+_PACKAGES = ("vireo", "av", "numpy", "numba", "openvino", "onnxruntime")
+"""What turns configurations and weights into bytes; those that are not installed do not take part."""
+_DIGITS = 16
+_BLOCK_BYTES = 1 << 20
+
+
+def revision_of(repository: Repository, service: str) -> str:
+    """A digest of a service: its configuration and its steps', their files (weights, scripts), the packages' versions.
+
+    The revision that the configuration carries takes no part.
+    """
+    digest = hashlib.sha256()
+    for package in _PACKAGES:
+        try:
+            digest.update(f"{package} {importlib.metadata.version(package)}\n".encode())
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    for model in (service, *repository.steps_by_ensemble.get(service, ())):
+        folder = repository.folder / model
+        config = (folder / _CONFIG).read_text(encoding="utf-8", errors="replace")
+        digest.update(f"{model}\0{_with_revision(config, '')}\0".encode())
+        for path in sorted(folder.glob("[0-9]*/**/*")):
+            if path.is_file() and path.name != ".keep" and "__pycache__" not in path.parts:
+                digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
+                with path.open("rb") as file:
+                    while block := file.read(_BLOCK_BYTES):
+                        digest.update(block)
+    return digest.hexdigest()[:_DIGITS]
+
+
+def serve_from(repository: Repository, folder: Path) -> Path:
+    """Make the copy that is served: links, and for each service a configuration with its revision.
+
+    Args:
+        repository: the original; Triton reads its files through the links.
+        folder: where the copy is made; it must not exist.
+
+    Returns:
+        The folder.
+    """
+    folder.mkdir()
+    for model in repository.models:
+        _serve_model(repository, model, folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class RevisingControl(ModelControl):
+    """Model control for `vireo load`: what is loaded is taken from the original as it is now, under a new revision.
+
+    Attributes:
+        original: the repository that its user edits.
+        served: the copy that Triton reads.
+    """
+
+    original: Path = Path()
+    served: Path = Path()
+
+    def load(self, model: str) -> None:
+        """See `ModelControl.load`."""
+        if (self.original / model / _CONFIG).is_file():
+            _serve_model(read_repository(self.original), model, self.served)
+        super().load(model)
+
+
+def _serve_model(repository: Repository, model: str, folder: Path) -> None:
+    source, target = repository.folder / model, folder / model
+    text = (source / _CONFIG).read_text(encoding="utf-8", errors="replace")
+    if target.is_symlink():
+        target.unlink()
+    elif target.is_dir():
+        shutil.rmtree(target)
+    if model not in repository.ensembles or not _DESCRIPTION.search(text):
+        target.symlink_to(source)
+        return
+    target.mkdir()
+    for entry in source.iterdir():
+        if entry.name != _CONFIG:
+            (target / entry.name).symlink_to(entry)
+    served = _with_revision(text, revision_of(repository, model))
+    (target / _CONFIG).write_text(served, encoding="utf-8")
+
+
+def _with_revision(config: str, revision: str) -> str:
+    """A configuration whose description, if it has one that is an object, names this revision."""
+
+    def replace(match: re.Match[str]) -> str:
+        try:
+            # The text format escapes as JSON does, in what a description holds.
+            description = json.loads(json.loads(match["text"]))
+        except ValueError:
+            return match[0]  # Whoever reads it says better what is wrong.
+        if not isinstance(description, dict):
+            return match[0]
+        return match[1] + json.dumps(json.dumps({**description, "revision": revision}))
+
+    return _DESCRIPTION.sub(replace, config)
