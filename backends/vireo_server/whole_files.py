@@ -22,7 +22,7 @@ from vireo_media.coded import CodedSegment
 from vireo_media.container import MediaSource
 from vireo_media.errors import VireoError
 from vireo_media.exchange import Exchange, Request, abort_request
-from vireo_media.mux import FORMATS, default_codec, mux
+from vireo_media.mux import FORMATS, encoder_defaults, mux
 from vireo_media.probing import VideoInput, probe
 from vireo_media.segments import Segment, cut_segments, whole_video
 from vireo_media.services import ServiceDescription, apply_options
@@ -86,7 +86,7 @@ def _run(
             stage="file",
         )
     description.check_stream(video.description)
-    stream = apply_options(video.description, description, options, codec=default_codec(container))
+    stream = apply_options(video.description, description, options, defaults=encoder_defaults(container))
     video = replace(video, description=stream)
     with ThreadPoolExecutor(_SEGMENTS_AT_ONCE, thread_name_prefix="segment") as pool:
         runs = list(pool.map(lambda segment: _run_segment(segment, video, description, send), _cut(video, description)))
@@ -104,7 +104,7 @@ def _run(
 
 
 def _container(name: Any) -> str:
-    formats = {suffix.removeprefix("."): format for suffix, format in FORMATS.items()}
+    formats = {suffix.removeprefix("."): format for suffix, format in FORMATS.items() if format != "hls"}
     if name not in formats:
         raise BadInput(f"container is {name!r}; allowed: {', '.join(formats)}", stage="file")
     return formats[name]

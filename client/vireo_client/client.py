@@ -15,10 +15,11 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from vireo_media.addresses import check_target, display_name, is_address, staging_path, upload
 from vireo_media.container import MediaSource
 from vireo_media.description import StreamDescription
 from vireo_media.errors import (
@@ -29,10 +30,11 @@ from vireo_media.errors import (
     OutputError,
     VireoError,
 )
-from vireo_media.mux import check_codec, check_output, default_codec, mux
+from vireo_media.mux import check_codec, check_output, encoder_defaults, mux
 from vireo_media.probing import VideoInput, probe
 from vireo_media.segments import cut_segments, whole_video
 from vireo_media.services import ServiceDescription, apply_options
+from vireo_media.verify import check_same, verify
 
 from vireo_client.errors import RefusedError, UnavailableError
 from vireo_client.journal import Journal
@@ -50,9 +52,11 @@ _IN_FLIGHT_A_SERVER = 2
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What a run did. `seconds` it took, `duration_seconds` the result plays; `warnings` are for people."""
+    """What a run did. `seconds` it took, `duration_seconds` the result plays; `warnings` are for people. `output` is
+    a path, or the address without what is secret in it.
+    """
 
-    output: Path
+    output: Path | str
     frames_in: int
     frames_out: int
     seconds: float
@@ -114,12 +118,15 @@ class Client:
         progress: ProgressCallback | None = None,
         notice: Callable[[str], None] | None = None,
         request_id: str | None = None,
+        fragmented: bool = False,
     ) -> RunResult:
         """Send a video through a transformation and write the result, the source's sound and the rest beside it.
 
-        `input` is a path, or the bytes of a file. `output` is a path whose suffix names the container; it appears
-        only when it is whole. `options` are the service's own and the encoder's (codec, preset, crf, threads,
-        maxrate, latency). `segments_in_flight` and `chunk_packets` change speed and memory, never the result.
+        `input` is a path, an address (http, https, s3) or the bytes of a file. `output` is a path or an address whose
+        suffix names the container; it appears only when it is whole.
+        `options` are the service's own, the encoder's (codec, preset, crf, threads, maxrate, latency, keyint) and the
+        decoder's (on_corrupt, deinterlace). `segments_in_flight` and `chunk_packets` change speed and memory, never the
+        result. `fragmented` writes mp4 and mov in fragments, which play while they are fetched.
         `progress` is called as frames come back, from threads of the client's own. `request_id` names the run in the
         servers' logs, by default at random.
 
@@ -129,6 +136,28 @@ class Client:
 
         Raises VireoError: InputError, OutputError, OptionError before anything is sent; ServiceError, FramesLostError.
         """
+        if isinstance(output, str) and is_address(output):
+            check_target(output, overwrite=overwrite)
+            staged = staging_path(output)
+            staged.unlink(missing_ok=True)
+            result = self.run(
+                service,
+                input,
+                staged,
+                options=options,
+                overwrite=overwrite,
+                segments_in_flight=segments_in_flight,
+                chunk_packets=chunk_packets,
+                progress=progress,
+                notice=notice,
+                request_id=request_id,
+                fragmented=fragmented,
+            )
+            try:
+                upload(staged, output)
+            except OutputError as error:
+                raise OutputError(f"{error}; the result is whole in {str(staged)!r}: copy it from there") from error
+            return replace(result, output=display_name(output))
         started = time.monotonic()
         path = Path(output)
         format = check_output(path, overwrite=overwrite)
@@ -172,8 +201,19 @@ class Client:
             finally:
                 servers.stop()
             written = mux(
-                path, segments=[journal.read(result.index) for result in results], source=video, format=format
+                path,
+                segments=[journal.read(result.index) for result in results],
+                source=video,
+                format=format,
+                fragmented=fragmented,
             )
+            compared = verify(
+                video.source,
+                path,
+                same_frames=not description.changes_rate,
+                with_sound=not written.sounds_left_out,
+            )
+            check_same(compared, name=str(path))
             changed = journal.changed
         notes = dict.fromkeys(note for result in results for note in result.notes)
         if changed:
@@ -221,7 +261,7 @@ def _prepare(
             f"service {service.name!r} gives numbers, not a video; allowed here are transformations; "
             "choose one (`vireo services` lists them)"
         )
-    stream = apply_options(stream, service, options, codec=default_codec(format))
+    stream = apply_options(stream, service, options, defaults=encoder_defaults(format))
     check_codec(format, stream.encoder["codec"])
     service.check_stream(stream)
     return stream

@@ -16,6 +16,7 @@ import av.error
 import av.video.stream
 from av.stream import Disposition
 
+from vireo_media.addresses import display_name, is_address, open_address
 from vireo_media.errors import InputError, InputMissingError
 from vireo_media.integrity import find_cut
 from vireo_media.times import FLAG_CORRUPT, FLAG_DISCARD, FLAG_KEY, UNKNOWN, clock
@@ -57,16 +58,25 @@ class CodedPacket(NamedTuple):
 
 
 class MediaSource:
-    """An input that can be opened any number of times: a path, the bytes of a file, or a seekable file object.
+    """An input that can be opened any number of times: a path, an address, a file's bytes, or a seekable file object.
 
-    A file object is read by one reader at a time. `name` is what messages call it. `remarks` are what reading it found
+    A file object is read by one reader at a time. `name` is what messages call it. `playlist` allows an HLS
+    playlist, which names further files: for results of our own only. `remarks` are what reading it found
     that people should know, for the warnings of a result.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | bytes | BinaryIO, *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | bytes | BinaryIO,
+        *,
+        name: str | None = None,
+        playlist: bool = False,
+    ) -> None:
         self._source = source
+        self._options = _OPEN_OPTIONS | ({"format_whitelist": "hls,mov,mp4,m4a"} if playlist else {})
         if name is None:
             name = os.fspath(source) if isinstance(source, str | os.PathLike) else "the media given"
+            name = display_name(name) if is_address(source) else name
         self.name = name
         self.remarks: dict[str, str] = {}
         self._checked = False
@@ -78,12 +88,22 @@ class MediaSource:
             self._check()
             self._checked = True
         with media_errors(self.name, "opening"):
-            file = self._stream() if not isinstance(self._source, str | os.PathLike) else f"file:{self.name}"
-            container = av.open(file, "r", options=dict(_OPEN_OPTIONS), metadata_errors="replace")
-        with container:
-            yield container
+            file: Any = f"file:{os.fspath(cast(str, self._source))}" if self._is_path else self._stream()
+            container = av.open(file, "r", options=dict(self._options), metadata_errors="replace")
+        try:
+            with container:
+                yield container
+        finally:
+            if is_address(self._source) and not isinstance(file, str):
+                file.close()
+
+    @property
+    def _is_path(self) -> bool:
+        return isinstance(self._source, str | os.PathLike) and not is_address(self._source)
 
     def _stream(self) -> BinaryIO:
+        if isinstance(self._source, str) and is_address(self._source):
+            return open_address(self._source)
         if isinstance(self._source, bytes):
             return io.BytesIO(self._source)
         file = cast(BinaryIO, self._source)
@@ -92,8 +112,8 @@ class MediaSource:
 
     def _check(self) -> None:
         """What libav would report in words that help nobody."""
-        if isinstance(self._source, str | os.PathLike):
-            path = Path(self._source)
+        if self._is_path:
+            path = Path(cast(str, self._source))
             if not path.exists():
                 raise InputMissingError(f"input {self.name!r}: there is no such file; check its name and folder")
             if path.is_dir():

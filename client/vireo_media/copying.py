@@ -2,6 +2,7 @@
 """What stands beside the picture: sound, subtitles, data, attachments, covers, chapters and metadata, copied "
 "untouched."""
 
+import io
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
@@ -44,6 +45,7 @@ class CopiedStreams:
     ) -> None:
         self._writer = writer
         self._shift = shift
+        self.sounds_left_out = 0
         self._outputs: dict[int, av.stream.Stream] = {}
         original = find_video(reader, source.source.name)
         original.discard = av.stream.Discard.all
@@ -90,10 +92,14 @@ class CopiedStreams:
         self._writer.mux(packet)
 
     def _add(self, stream: av.stream.Stream, warnings: list[str]) -> None:
+        self.sounds_left_out += stream.type == "audio"
         what = f"{stream.type} stream #{stream.index} ({_codec_name(stream)})"
         format = self._writer.format.name
         if isinstance(stream, av.video.stream.VideoStream) and not is_picture_only(stream):
             warnings.append(f"{what} was left out: one video stream is worked on, the others are not copied")
+            return
+        if format == "hls" and not self._plays_in_mp4(stream):
+            warnings.append(f"{what} was left out: HLS here holds the video and sounds that mp4 holds; mkv holds it")
             return
         if stream.type in ("data", "attachment") and not self._holds_bare(stream):
             if _codec_name(stream) != "tmcd":  # The muxer writes a time code track again from the metadata.
@@ -111,17 +117,31 @@ class CopiedStreams:
             copy.time_base = stream.time_base
             self._outputs[stream.index] = copy
         copy.disposition = stream.disposition
+        self.sounds_left_out -= stream.type == "audio"
 
     def _holds_bare(self, stream: av.stream.Stream) -> bool:
         """Streams without a codec: PyAV does not ask the muxer, and a muxer that cannot refuses the whole header."""
         return stream.type == "attachment" and self._writer.format.name == "matroska"
 
+    @staticmethod
+    def _plays_in_mp4(stream: av.stream.Stream) -> bool:
+        """The HLS muxer refuses nothing by itself and fails when the header is written."""
+        if stream.type != "audio":
+            return False
+        try:
+            with av.open(io.BytesIO(), "w", format="mp4") as trial:
+                trial.add_stream_from_template(stream, opaque=True)
+        except (ValueError, av.error.FFmpegError):
+            return False
+        return True
+
     def _copy_chapters(self, reader: av.container.InputContainer, warnings: list[str]) -> None:
         chapters = reader.chapters()
         if not chapters:
             return
-        if self._writer.format.name == "mpegts":
-            warnings.append(f"{len(chapters)} chapters were left out: mpegts cannot hold them; mp4, mov and mkv can")
+        if self._writer.format.name in ("mpegts", "hls"):
+            name = self._writer.format.name
+            warnings.append(f"{len(chapters)} chapters were left out: {name} cannot hold them; mp4, mov and mkv can")
             return
         for chapter in chapters:
             ticks = round(self._shift / (chapter["time_base"] or 1))

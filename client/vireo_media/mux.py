@@ -23,11 +23,13 @@ from vireo_media.container import is_picture_only, libav_packet
 from vireo_media.copying import CopiedStreams
 from vireo_media.dts import DtsBuilder, reorder_depth
 from vireo_media.errors import OutputError, OutputExistsError, VireoError
+from vireo_media.playlist import output_folder, playlist_options, settle_playlist
 from vireo_media.probing import VideoInput
+from vireo_media.settling import settle
 from vireo_media.templates import add_video_stream
 from vireo_media.times import DURATION, FLAG_KEY, FLAGS, PTS
 
-__all__ = ["FORMATS", "MuxResult", "check_codec", "check_output", "default_codec", "mux"]
+__all__ = ["FORMATS", "MuxResult", "check_codec", "check_output", "encoder_defaults", "mux"]
 
 FORMATS: Mapping[str, str] = {
     ".mp4": "mp4",
@@ -36,6 +38,7 @@ FORMATS: Mapping[str, str] = {
     ".mkv": "matroska",
     ".webm": "webm",
     ".ts": "mpegts",
+    ".m3u8": "hls",
 }
 """Suffix of an output -> FFmpeg's name of its format."""
 
@@ -54,19 +57,21 @@ class MuxResult:
 
     frames: int
     duration_seconds: float
+    sounds_left_out: int
     warnings: tuple[str, ...]
 
 
-def default_codec(format: str) -> str:
-    """The codec to ask a service for where the caller names none: one that the container holds and many players "
-    "know."""
-    return "av1" if format == "webm" else "h264"
+def encoder_defaults(format: str) -> Mapping[str, Any]:
+    """What to ask of the encoder where the caller says nothing: a codec that the container holds and many players know;
+    for HLS key frames every 2 s, so that fragments are even and the same in every rendition.
+    """
+    return {"codec": "av1" if format == "webm" else "h264"} | ({"keyint": 2} if format == "hls" else {})
 
 
 def check_codec(format: str, codec: str) -> None:
     """Refuse a codec that the container cannot hold, before any work. Raises OutputError."""
     try:
-        with av.open(io.BytesIO(), "w", format=format) as container:
+        with av.open(io.BytesIO(), "w", format="mp4" if format == "hls" else format) as container:
             container.add_mux_stream(codec)
     except ValueError as error:
         raise OutputError(
@@ -107,11 +112,14 @@ def mux(
     segments: Sequence[CodedSegment],
     source: VideoInput,
     format: str | None = None,
+    fragmented: bool = False,
 ) -> MuxResult:
     """Write the file: `segments` as its video, everything else copied from `source`.
 
     `output` is a path, replaced in one step when all is written and on disk, or a file object, for which `format`
-    must be named. Raises OutputError, ExchangeError where segments do not fit together, InputError where the source
+    must be named. `fragmented` writes mp4 and mov in fragments, one a key frame, which can be played while they are
+    fetched. Format "hls" (a path ending in .m3u8) writes a playlist and, beside it, fragments of about 4 s that begin
+    at key frames. Raises OutputError, ExchangeError where segments do not fit together, InputError where the source
     cannot be read.
     """
     check_joinable(segments)
@@ -125,13 +133,17 @@ def mux(
             raise OutputError(
                 "output: a file object has no name to tell its container by; give `format`, such as 'mp4'"
             )
-        return _write(output, format=format, segments=segments, source=source, frames=frames)
+        if format == "hls":
+            raise OutputError("output: HLS is many files; allowed is a path that ends in .m3u8, not a file object")
+        return _write(output, format=format, segments=segments, source=source, frames=frames, fragmented=fragmented)
     path = Path(output)
-    part = path.with_name(f".{path.name}.part")
     format = format or FORMATS[path.suffix.lower()]
+    if format == "hls":
+        return _write_playlist(path, segments=segments, source=source, frames=frames)
+    part = path.with_name(f".{path.name}.part")
     try:
-        result = _write(part, format=format, segments=segments, source=source, frames=frames)
-        _settle(part, path)
+        result = _write(part, format=format, segments=segments, source=source, frames=frames, fragmented=fragmented)
+        settle(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
         if isinstance(error, VireoError):
@@ -145,23 +157,30 @@ def mux(
     return result
 
 
-def _settle(part: Path, path: Path) -> None:
-    """Make sure the bytes are on disk before the name says so."""
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def _write_playlist(path: Path, *, segments: Sequence[CodedSegment], source: VideoInput, frames: int) -> MuxResult:
+    """The playlist and its fragments, made in a folder of their own; the playlist takes its place last."""
+    with output_folder(path) as folder, _output_errors("hls"):
+        result = _write(folder / path.name, format="hls", segments=segments, source=source, frames=frames)
+        settle_playlist(folder, path)
+    return result
 
 
 def _write(
-    target: Path | BinaryIO, *, format: str, segments: Sequence[CodedSegment], source: VideoInput, frames: int
+    target: Path | BinaryIO,
+    *,
+    format: str,
+    segments: Sequence[CodedSegment],
+    source: VideoInput,
+    frames: int,
+    fragmented: bool = False,
 ) -> MuxResult:
     with source.source.open() as reader, _output_errors(format):
-        options = _options(format, reader, segments[0].time_base, is_file=isinstance(target, Path))
+        scale = _movie_timescale(reader, segments[0].time_base)
+        if format == "hls":
+            assert isinstance(target, Path)
+            options = playlist_options(target, movie_timescale=scale)
+        else:
+            options = _options(format, scale, is_file=isinstance(target, Path), fragmented=fragmented)
         file: Any = str(target) if isinstance(target, Path) else target
         with av.open(file, "w", format=format, container_options=options) as writer:
             writer.flags |= _BITEXACT
@@ -190,7 +209,12 @@ def _write(
     last = max(
         int((segment.timing[:, PTS] + segment.timing[:, DURATION]).max()) for segment in segments if len(segment.timing)
     )
-    return MuxResult(frames=frames, duration_seconds=float((last - first) * base), warnings=tuple(warnings))
+    return MuxResult(
+        frames=frames,
+        duration_seconds=float((last - first) * base),
+        sounds_left_out=copied.sounds_left_out,
+        warnings=tuple(warnings),
+    )
 
 
 def _check_written(target: Path | BinaryIO, *, format: str, frames: int, first: Fraction) -> list[str]:
@@ -222,18 +246,26 @@ def _check_written(target: Path | BinaryIO, *, format: str, frames: int, first: 
     return [f"{format} holds no negative times: all of them, picture and sound, moved by {float(shift):.3f} s"]
 
 
-def _options(format: str, reader: av.container.InputContainer, time_base: Fraction, *, is_file: bool) -> dict[str, str]:
+def _options(format: str, movie_timescale: int, *, is_file: bool, fragmented: bool) -> dict[str, str]:
     """The muxer's own options."""
     if format not in ("mp4", "mov"):
         return {}
-    # A track that starts later than the file says so in the movie's time scale, by default milliseconds: too coarse for
-    # a start of video and sound that is exact.
-    rates = [stream.codec_context.sample_rate for stream in reader.streams.audio if stream.codec_context is not None]
-    scale = math.lcm(time_base.denominator, *(rate for rate in rates if rate))
-    options = {"movie_timescale": str(scale if scale <= _MOST_TIMESCALE else time_base.denominator)}
-    if is_file:  # The index in front, so that a player on the network can start at once; it takes a second pass.
+    options = {"movie_timescale": str(movie_timescale)}
+    if fragmented:  # The header waits for the first fragment, or it could not say when each track starts.
+        options["movflags"] = "+frag_keyframe+delay_moov+default_base_moof"
+    elif is_file:  # The index in front, so that a player on the network can start at once; it takes a second pass.
         options["movflags"] = "+faststart"
     return options
+
+
+def _movie_timescale(reader: av.container.InputContainer, time_base: Fraction) -> int:
+    """Ticks a second for the start of a track that begins later than the file.
+
+    By default they are milliseconds: too coarse for a start of video and sound that is exact.
+    """
+    rates = [stream.codec_context.sample_rate for stream in reader.streams.audio if stream.codec_context is not None]
+    scale = math.lcm(time_base.denominator, *(rate for rate in rates if rate))
+    return scale if scale <= _MOST_TIMESCALE else time_base.denominator
 
 
 def _add_video(

@@ -118,9 +118,10 @@ class ServiceDescription:
 
 
 def apply_options(
-    stream: StreamDescription, service: ServiceDescription, options: Mapping[str, Any], *, codec: str
+    stream: StreamDescription, service: ServiceDescription, options: Mapping[str, Any], *, defaults: Mapping[str, Any]
 ) -> StreamDescription:
-    """START's description with a caller's options; `codec` is the output's where the caller names none.
+    """START's description with a caller's options; `defaults` are the encoder's where the caller says nothing
+    (`mux.encoder_defaults`).
 
     Raises OptionError that lists the known ones.
     """
@@ -128,7 +129,7 @@ def apply_options(
     return replace(
         stream,
         options=chosen,
-        encoder={**ENCODER_DEFAULTS, "codec": codec, **encoder},
+        encoder={**ENCODER_DEFAULTS, **defaults, **encoder},
         decoder={**DECODER_DEFAULTS, **decoder},
     )
 

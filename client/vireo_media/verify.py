@@ -52,12 +52,14 @@ def verify(
     output: str | os.PathLike[str] | bytes | BinaryIO | MediaSource,
     *,
     same_frames: bool = True,
+    with_sound: bool = True,
 ) -> Comparison:
     """Compare a result with its source, packet by packet.
 
     Every picture of `input` must be in `output` at its own time, to half a tick of the coarser time base, all of them
     moved by one amount at most, and the sound with them. With `same_frames` False (a service that changes the frame
-    rate) only the time span and the sound are compared. Raises InputError where one of them cannot be read.
+    rate) only the time span and the sound are compared; `with_sound` False leaves the
+    sound out. Raises InputError where one of them cannot be read.
     """
     before, after = _video(input), _video(output)
     old, new = _track(before, sent=True), _track(after, sent=False)
@@ -70,7 +72,7 @@ def verify(
         differences += _moved(old, new, tolerance)
     if abs(span_in - span_out) > max(tolerance, _longest(old)) + Fraction(1, 1000):
         differences.append(f"the output lasts {float(span_out):.3f} s, the source {float(span_in):.3f} s")
-    if old.known and new.known and old.times and new.times:
+    if with_sound and old.known and new.known and old.times and new.times:
         differences += _sound(before, after, old.times[0] * old.base, new.times[0] * new.base, tolerance)
     return Comparison(
         frames_in=len(old.times),
@@ -91,7 +93,10 @@ def check_same(comparison: Comparison, *, name: str) -> None:
 
 
 def _video(file: Any) -> VideoInput:
-    return probe(file if isinstance(file, MediaSource) else MediaSource(file))
+    if not isinstance(file, MediaSource):
+        is_playlist = isinstance(file, str | os.PathLike) and os.fspath(file).endswith(".m3u8")
+        file = MediaSource(file, playlist=is_playlist)
+    return probe(file)
 
 
 def _track(video: VideoInput, *, sent: bool) -> _Track:

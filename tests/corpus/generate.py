@@ -425,6 +425,9 @@ CASES: tuple[Case, ...] = (
          tolerance=_HALF_MS),
     Case(name="to_ffv1", group=_OUT, comes="to FFV1, lossless", suffix=".mp4", output=".mkv",
          options={"codec": "ffv1"}),
+    Case(name="to_hls", group=_OUT, comes="to HLS: out.m3u8",
+         gives="a playlist and fMP4 fragments of 4 s that begin at key frames", suffix=".mp4", frames=110,
+         output=".m3u8", clip={"gop": 250, "audio": "aac"}),
     Case(name="keyint", group=_OUT, comes="keyint=0.4", gives="a key frame every 0.4 s", suffix=".mp4", frames=60,
          clip={"gop": 250}, options={"keyint": 0.4}),
 )  # fmt: skip

@@ -17,7 +17,7 @@ from vireo_media.coded import CodedSegment
 from vireo_media.container import MediaSource
 from vireo_media.dts import DtsBuilder, reorder_depth
 from vireo_media.errors import ExchangeError, OutputError, OutputExistsError
-from vireo_media.mux import check_codec, check_output, default_codec, mux
+from vireo_media.mux import check_codec, check_output, encoder_defaults, mux
 from vireo_media.probing import VideoInput, probe
 from vireo_media.testing import numbered_clip, numbered_frame, read_frames
 from vireo_media.times import timing_rows
@@ -268,8 +268,8 @@ def test_lossless_ffv1_goes_into_mkv(tmp_path: Path, source: VideoInput) -> None
         mux(tmp_path / "out.webm", segments=[segment], source=source)
     with pytest.raises(OutputError, match="cannot hold codec 'h264'"):
         check_codec("webm", "h264")
-    check_codec("webm", default_codec("webm"))
-    check_codec("mp4", default_codec("mp4"))
+    check_codec("webm", encoder_defaults("webm")["codec"])
+    check_codec("mp4", encoder_defaults("mp4")["codec"])
 
 
 def test_times_between_milliseconds_are_named_where_they_move(tmp_path: Path, source: VideoInput) -> None:

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""`verify` finds what it is there to find, and nothing where nothing is."""
+
+from fractions import Fraction
+
+import av
+import pytest
+from vireo_media.errors import FramesLostError
+from vireo_media.testing import numbered_clip
+from vireo_media.verify import check_same, verify
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("verify") / "clip.mp4"
+    numbered_clip(path, frames=50, size=(160, 96), gop=25, audio="aac", bframes=0)
+    return path
+
+
+def changed(clip, target, change):
+    """`clip` remuxed, each packet through `change(packet, stream type, place)`, None to drop it."""
+    with av.open(str(clip)) as reader, av.open(str(target), "w") as writer:
+        copies = [writer.add_stream_from_template(stream, opaque=True) for stream in reader.streams]
+        places = [0, 0]
+        for packet in reader.demux():
+            if not packet.size:
+                continue
+            index = packet.stream_index
+            place, places[index] = places[index], places[index] + 1
+            packet = change(packet, copies[index].type, place)
+            if packet is not None:
+                packet.stream = copies[index]
+                writer.mux(packet)
+    return target
+
+
+def later(packet, seconds):
+    ticks = round(Fraction(seconds) / packet.time_base)
+    packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+    return packet
+
+
+def test_a_copy_is_the_same(clip, tmp_path):
+    found = verify(clip, changed(clip, tmp_path / "same.mp4", lambda packet, kind, place: packet))
+    assert found.differences == ()
+    assert (found.frames_in, found.frames_out, found.span_in, found.span_out) == (50, 50, 2.0, 2.0)
+    check_same(found, name="same.mp4")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda packet, kind, place: None if (kind, place) == ("video", 30) else packet, "49 frames .* of 50"),
+        (
+            lambda packet, kind, place: later(packet, "0.01") if (kind, place) == ("video", 30) else packet,
+            r"1 frames are at another time: 00:00:01.200 by \+0.0100 s",
+        ),
+        (
+            lambda packet, kind, place: later(packet, "0.02") if kind == "audio" else packet,
+            r"sound 0 is \+0.0200 s off",
+        ),
+        (lambda packet, kind, place: None if (kind, place) == ("audio", 30) else packet, "sound 0 has 94 packets"),
+        (
+            lambda packet, kind, place: None if kind == "video" and place > 40 else packet,
+            "the output lasts 1.640 s, the source 2.000 s",
+        ),
+    ],
+)
+def test_a_difference_is_named_and_loud(clip, tmp_path, change, words):
+    found = verify(clip, changed(clip, tmp_path / "other.mp4", change))
+    with pytest.raises(FramesLostError, match=words):
+        check_same(found, name="other.mp4")
+
+
+def test_where_the_rate_changed_only_the_span_and_the_sound_count(clip, tmp_path):
+    other = changed(clip, tmp_path / "half.mp4", lambda packet, kind, place: packet)
+    numbered_clip(tmp_path / "half.mp4", frames=25, fps=Fraction(25, 2), size=(160, 96), audio="aac")
+    assert verify(clip, other, same_frames=False).differences == ()
+    assert verify(clip, other).differences
+
+
+def test_the_command_says_so_with_its_exit_code(clip, tmp_path, capfd):
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    vireo = str(Path(sys.executable).with_name("vireo"))
+    other = changed(clip, tmp_path / "other.mp4", lambda packet, kind, place: None if place == 49 else packet)
+    same = subprocess.run([vireo, "verify", str(clip), str(clip)], capture_output=True, text=True, timeout=60)
+    assert (same.returncode, "nothing lost" in same.stdout) == (0, True)
+    lost = subprocess.run([vireo, "verify", str(clip), str(other)], capture_output=True, text=True, timeout=60)
+    assert lost.returncode == 1
+    assert "49 frames are in the output, of 50" in lost.stderr
