@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: MIT
+"""kill -9 at seeded random moments: whatever dies, the job ends well, with the bytes of an undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from vireo_media.testing import numbered_clip
+from vireo_server.launching.ports import Endpoints, choose_ports
+from vireo_server.launching.stages import running_stages
+
+VICTIMS = ("decode", "passthrough_preprocess", "passthrough_network", "encode", "server", "client")
+_VIREO = [sys.executable, "-c", "from vireo_client.command_line import main; main()"]
+_MOST_SECONDS = 180.0
+
+
+def kills(*, count: int, seed: int, frames: int) -> dict[str, Any]:
+    """Kill `count` times, each victim in its turn, each in a run of its own; what happened, as JSON's values."""
+    rng = random.Random(seed)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        numbered_clip(folder / "in.mp4", frames=frames, gop=25, size=(320, 180), options={"preset": "ultrafast"})
+        with _Serve() as serve:
+            # The first run warms up, the second is measured and compared with.
+            _run(serve, folder, "warm.mp4").wait(timeout=_MOST_SECONDS)
+            start = time.monotonic()
+            code = _run(serve, folder, "expected.mp4").wait(timeout=_MOST_SECONDS)
+            span = time.monotonic() - start
+            if code:
+                raise RuntimeError(f"the undisturbed run ended with code {code}; look at what it said")
+            expected = (folder / "expected.mp4").read_bytes()
+            done = [_kill(serve, folder, expected, VICTIMS[i % len(VICTIMS)], rng, span, i) for i in range(count)]
+    return {
+        "kills": count,
+        "seed": seed,
+        "undisturbed_seconds": round(span, 2),
+        "same_bytes": sum(kill["same_bytes"] for kill in done),
+        "during_the_run": sum(kill["during_the_run"] for kill in done),
+        "slowest_seconds": max((kill["seconds"] for kill in done), default=0.0),
+        "each": done,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def _kill(
+    serve: _Serve, folder: Path, expected: bytes, victim: str, rng: random.Random, span: float, number: int
+) -> dict[str, Any]:
+    output = folder / f"out{number}.mp4"
+    moment = rng.uniform(0, span)
+    start = time.monotonic()
+    process = _run(serve, folder, output.name)
+    time.sleep(moment)
+    during = process.poll() is None
+    if victim == "client":
+        process.kill()
+        process.wait()
+    elif victim == "server":
+        serve.kill()
+        serve.start()
+    else:
+        serve.kill_stage(victim)
+    code = process.wait(timeout=_MOST_SECONDS)
+    tries = 1
+    if victim == "client" and during:
+        tries += 1
+        code = _run(serve, folder, output.name).wait(timeout=_MOST_SECONDS)
+    seconds = time.monotonic() - start
+    serve.wait_until_ready()
+    same = output.is_file() and output.read_bytes() == expected
+    left = [path.name for path in folder.glob(f"*{output.name}.*")]
+    output.unlink(missing_ok=True)
+    record = {
+        "victim": victim,
+        "moment": round(moment, 2),
+        "during_the_run": during,
+        "seconds": round(seconds, 2),
+        "runs": tries,
+        "exit_code": code,
+        "same_bytes": same,
+        "left_over": left,
+    }
+    print(json.dumps(record), file=sys.stderr, flush=True)
+    return record
+
+
+def _run(serve: _Serve, folder: Path, output: str) -> subprocess.Popen[bytes]:
+    arguments = ["run", "passthrough", "in.mp4", output, "--url", serve.grpc_url, "--quiet", "--set", "preset=medium"]
+    return subprocess.Popen([*_VIREO, *arguments], cwd=folder)
+
+
+class _Serve:
+    """`vireo serve` as a program, on ports that stay the same when it is started again."""
+
+    def __init__(self) -> None:
+        ports = choose_ports(Endpoints(address="127.0.0.1", http=0, grpc=0, metrics=0))
+        health = choose_ports(Endpoints(address="127.0.0.1", http=0, grpc=0, metrics=0)).http
+        self.grpc_url, self._health_url = ports.grpc_url, f"http://127.0.0.1:{health}"
+        self._command = [*_VIREO, "serve", "--service", "passthrough", "--drain-seconds", "0"]
+        for name, port in (("http", ports.http), ("grpc", ports.grpc), ("metrics", ports.metrics), ("health", health)):
+            self._command += [f"--{name}-port", str(port)]
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
+        self._process: subprocess.Popen[bytes]
+
+    def __enter__(self) -> _Serve:
+        self.start()
+        self.wait_until_ready()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+        self._log.close()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=self._log, stderr=self._log)
+
+    def kill(self) -> None:
+        """kill -9 of `vireo serve`; the kernel ends Triton with it."""
+        server = self._server_pid()
+        self._process.kill()
+        self._process.wait()
+        end = time.monotonic() + 30
+        while Path(f"/proc/{server}").exists() and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def kill_stage(self, model: str) -> None:
+        for stage in running_stages(self._server_pid()):
+            if stage.model == model:
+                os.kill(stage.pid, signal.SIGKILL)
+
+    def wait_until_ready(self) -> None:
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            try:
+                with urllib.request.urlopen(f"{self._health_url}/readyz", timeout=5):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        self._log.seek(0)
+        raise RuntimeError(f"the server is not ready again:\n{self._log.read().decode()[-4000:]}")
+
+    def _server_pid(self) -> int:
+        tasks = Path(f"/proc/{self._process.pid}/task")
+        [pid] = [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+        return pid
