@@ -23,9 +23,9 @@ from vireo_server.formats import UNKNOWN, PixelFormat
 
 _Frames = npt.NDArray[np.uint8]
 
-#: libavcodec's packet flags: the demuxer saw that data is missing or damaged; decode, but do not give out (what an edit
+#: libavcodec's packet flags: a key packet; the demuxer saw that data is missing or damaged; decode, but do not give out (what an edit
 #: list cuts away).
-_CORRUPT, _DISCARD = 2, 4
+_KEY, _CORRUPT, _DISCARD = 1, 2, 4
 
 #: FFmpeg's descriptor name -> the decoder, where the decoder of the same name needs a GPU.
 _DECODERS = {"av1": "libdav1d"}
@@ -99,13 +99,16 @@ class Decoder:
             )
         if pts == UNKNOWN:
             self._without_pts.append(dts)
-        elif is_shown(self.description.codec, data):
+        elif not data or is_shown(self.description.codec, data):
             self._durations[pts] = max(duration, 0)
             if flags & _DISCARD:
                 self._discarded.add(pts)
             if flags & _CORRUPT:
                 self._corrupt.add(pts)
+        if not data:
+            return []  # To libav an empty packet is the end. Its picture is missed when the stream ends.
         packet = libav_packet(data, pts=pts, dts=dts, duration=max(duration, 0), time_base=self._time_base)
+        packet.is_keyframe = bool(flags & _KEY)  # PNG adds a picture that is none to the one before it.
         return self._deinterlaced(self._pictures(self._decoded(packet, pts)))
 
     def flush(self) -> list[Picture]:

@@ -34,7 +34,8 @@ class DecodeSettings:
     #: FFmpeg's descriptor names.
     codecs: tuple[str, ...] = (
         "h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mpeg1video", "mpeg4", "msmpeg4v3", "prores", "ffv1",
-        "mjpeg", "dnxhd", "flv1", "h263", "theora", "vc1", "wmv3", "png", "rawvideo", "huffyuv", "ffvhuff",
+        "mjpeg", "dnxhd", "flv1", "h263", "theora", "vc1", "wmv3", "wmv2", "wmv1", "msmpeg4v2",
+        "png", "gif", "dvvideo", "huffyuv", "ffvhuff",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
