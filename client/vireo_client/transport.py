@@ -17,15 +17,18 @@ buffers and stubs are all that is needed.
 
 import contextlib
 import itertools
+import os
 import queue
 import re
 import secrets
 import struct
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from vireo_media.errors import OptionError
 from vireo_media.exchange import Request, abort_request
 from vireo_media.times import Timing, timing_rows
 
@@ -94,7 +97,11 @@ class Transport(Protocol):
 
 
 class GrpcTransport:
-    """A Triton server over gRPC. `url` is host:port. Nothing is sent before the first question."""
+    """A Triton server over gRPC. Nothing is sent before the first question.
+
+    `url` is host:port, or https://host:port for TLS. With TLS the environment variable VIREO_TOKEN is sent as a bearer
+    token, and VIREO_CA_FILE names the certificates to trust instead of the well-known ones.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -178,15 +185,37 @@ class GrpcTransport:
         return self._steps[service]
 
     def _stub(self, purpose: str = "main") -> Any:
-        import grpc  # type: ignore[import-untyped]
         from tritonclient.grpc import service_pb2_grpc
 
         with self._lock:
             if purpose not in self._channels:
                 # Each purpose has a connection of its own, or a slow upload would hold up the questions beside it.
                 options = (*_CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
-                self._channels[purpose] = grpc.insecure_channel(self.url, options=options)
+                self._channels[purpose] = _channel(self.url, options)
             return service_pb2_grpc.GRPCInferenceServiceStub(self._channels[purpose])
+
+
+def _channel(url: str, options: Sequence[tuple[str, Any]]) -> Any:
+    import grpc  # type: ignore[import-untyped]
+
+    scheme, separator, address = url.rpartition("://")
+    if separator and scheme not in ("http", "https"):
+        raise OptionError(f"client: {url!r} is no address; allowed are host:port and https://host:port")
+    if scheme != "https":
+        return grpc.insecure_channel(address, options=options)
+    roots = None
+    if file := os.environ.get("VIREO_CA_FILE"):
+        try:
+            roots = Path(file).read_bytes()
+        except OSError as error:
+            raise OptionError(
+                f"client: VIREO_CA_FILE {file!r} cannot be read ({error.strerror}); name a file of PEM certificates"
+            ) from error
+    credentials = grpc.ssl_channel_credentials(roots)
+    if token := os.environ.get("VIREO_TOKEN"):
+        caller = grpc.access_token_call_credentials(token)
+        credentials = grpc.composite_channel_credentials(credentials, caller)
+    return grpc.secure_channel(address, credentials, options=options)
 
 
 def sequence_id(service: str, *, label: str) -> str:
