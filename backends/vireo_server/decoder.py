@@ -23,8 +23,8 @@ from vireo_server.formats import UNKNOWN, PixelFormat
 
 _Frames = npt.NDArray[np.uint8]
 
-#: libavcodec's packet flags: a key packet; the demuxer saw that data is missing or damaged; decode, but do not give out (what an edit
-#: list cuts away).
+#: libavcodec's packet flags: a key packet; the demuxer saw that data is missing or damaged; decode, but do not give out
+#: (what an edit list cuts away).
 _KEY, _CORRUPT, _DISCARD = 1, 2, 4
 
 #: FFmpeg's descriptor name -> the decoder, where the decoder of the same name needs a GPU.

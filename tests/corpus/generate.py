@@ -310,8 +310,8 @@ CASES: tuple[Case, ...] = (
     Case(name="dnxhd", group=_CODECS, comes="DNxHR 4:2:2", gives="every frame, 4:2:0 (said)", suffix=".mov",
          clip={"codec": "dnxhd", "pixel_format": "yuv422p", "size": (256, 128), "options": {"profile": "dnxhr_sq"}},
          size=(256, 128), notes=("4:2:0",)),
-    Case(name="sorenson", group=_CODECS, comes="Sorenson H.263, flv", suffix=".flv", clip={"codec": "flv", "bframes": 0},
-         tolerance=_HALF_MS),
+    Case(name="sorenson", group=_CODECS, comes="Sorenson H.263, flv", suffix=".flv",
+         clip={"codec": "flv", "bframes": 0}, tolerance=_HALF_MS),
     Case(name="wmv", group=_CODECS, comes="WMV 2, asf", suffix=".asf", clip={"codec": "wmv2", "bframes": 0},
          tolerance=_HALF_MS),
     # Containers.
