@@ -370,3 +370,30 @@ def test_the_reorder_depth_is_the_smallest_that_decodes_in_time(pts: list[int], 
 def test_every_suffix_has_a_muxer() -> None:
     for format in mux_module.FORMATS.values():
         assert av.format.ContainerFormat(format, "w").is_output
+
+
+def test_fragments_begin_at_key_frames_and_say_when_each_track_starts(tmp_path: Path, source: VideoInput) -> None:
+    """Nothing but the header differs for a player: the same times, and the sound as far from the picture."""
+    segments = [encode(range(0, 80)), encode(range(80, 160), index=1, first=80)]
+    mux(tmp_path / "plain.mp4", segments=segments, source=source)
+    result = mux(tmp_path / "fragmented.mp4", segments=segments, source=source, fragmented=True)
+    assert result.frames == 160
+    data = (tmp_path / "fragmented.mp4").read_bytes()
+    assert data.count(b"moof") >= 2
+    assert data.index(b"moov") < data.index(b"moof")
+    for index in (0, 1):
+        times = [[row[0] for row in packets_of(tmp_path / name, index)] for name in ("plain.mp4", "fragmented.mp4")]
+        assert times[0] == times[1] != []
+
+
+def test_a_picture_before_time_0_moves_everything_with_it(tmp_path: Path, source: VideoInput) -> None:
+    """In an mp4 those pictures would lie behind the edit list."""
+    result = mux(tmp_path / "out.mp4", segments=[encode(range(-5, 45))], source=source)
+    assert any("moved by 0.200 s" in warning for warning in result.warnings)
+    assert [number for _, number in read_frames(tmp_path / "out.mp4")] == list(range(50))
+    before, after = packets_of(source_file(source), 1), packets_of(tmp_path / "out.mp4", 1)
+    assert after[0][0] - before[0][0] == 48000 // 5
+
+
+def source_file(source: VideoInput) -> Path:
+    return Path(source.source.name)
