@@ -31,7 +31,8 @@ class Case:
     `comes` and `gives` are the two cells of the README's table. `clip` are arguments of `numbered_clip`, or `make`
     writes the file. `numbers` are the frames that must come out, by default `0..frames-1`. `times` are their times in
     seconds from the first, by default one frame each at 25 a second. `begins` is the time of the source's first
-    picture where libav only guesses it. `error` is what a refusal must say. `notes` are
+    picture where libav only guesses it. `color` are tags that the result
+    must have. `error` is what a refusal must say. `notes` are
     words that a note or warning of the run must hold. `tolerance` is by how many seconds a time may be off: half a
     millisecond where the container counts in milliseconds.
     """
@@ -52,6 +53,7 @@ class Case:
     tolerance: Fraction = Fraction(0)
     size: tuple[int, int] = SIZE
     pixel_format: str = "yuv420p"
+    color: Mapping[str, str] = field(default_factory=dict)
     segments: int | None = None
     error: str | None = None
     notes: Sequence[str] = ()
@@ -340,7 +342,8 @@ CASES: tuple[Case, ...] = (
          clip={"pixel_format": "yuv422p"}, notes=("4:2:0",)),
     Case(name="yuv444_10", group=_PICTURES, comes="4:4:4 10 bit", gives="4:2:0 10 bit (said)", suffix=".mp4",
          clip={"pixel_format": "yuv444p10le"}, pixel_format="yuv420p10le", notes=("4:2:0",)),
-    Case(name="rgb", group=_PICTURES, comes="RGB", gives="BT.709 4:2:0 (said)", suffix=".mkv",
+    Case(name="rgb", group=_PICTURES, comes="RGB", gives="BT.709 4:2:0 (said)",
+         color={"matrix": "bt709", "range": "tv"}, suffix=".mkv",
          clip={"codec": "libx264rgb", "pixel_format": "rgb24"}, notes=("4:2:0",)),
     Case(name="alpha", group=_PICTURES, comes="alpha", gives="the picture without it (said)", suffix=".mkv",
          make=_no_color, notes=("alpha",)),
@@ -367,12 +370,16 @@ CASES: tuple[Case, ...] = (
          suffix=".ts", clip={"codec": "mpeg2video", "options": {"flags": "+ildct+ilme+cgop", "field_order": "tt"}},
          notes=("deinterlace",)),
     Case(name="tagged", group=_PICTURES, comes="BT.709, full range, chroma centred", gives="the same tags",
+         color={"matrix": "bt709", "range": "pc", "chroma_location": "center"},
          suffix=".mp4", clip={"options": {"x264-params": "chromaloc=1:keyint=12"},
                               "color": {"color_range": 2, "colorspace": 1, "color_trc": 1, "color_primaries": 1}},
          pixel_format="yuvj420p"),
-    Case(name="untagged", group=_PICTURES, comes="no colour tags", gives="tagged by the one rule, BT.601 at this size",
+    Case(name="untagged", group=_PICTURES, comes="no colour tags",
+         color={"matrix": "smpte170m", "range": "tv"},
+         gives="tagged by the one rule, BT.601 at this size",
          suffix=".mp4"),
     Case(name="hdr10", group=_PICTURES, comes="HDR10: PQ, BT.2020, mastering display, MaxCLL",
+         color={"matrix": "bt2020nc", "transfer": "smpte2084", "chroma_location": "topleft"},
          gives="all of it, to H.264, HEVC and AV1", suffix=".mkv", output=".mp4", options={"codec": "hevc"}, frames=12,
          clip={"codec": "libx265", "pixel_format": "yuv420p10le", "color": _HDR_COLOR,
                "options": {"x265-params": f"{_HDR}:{_QUIET}"}}, pixel_format="yuv420p10le"),

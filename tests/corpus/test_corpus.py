@@ -90,6 +90,7 @@ def check_tags(case, source, target, frame):
             if value is not None and (key != "chroma_location" or after.codec in ("h264", "hevc")):
                 assert after.color[key] == value, key
         assert after.color["matrix"] is not None
+    assert {key: after.color[key] for key in case.color} == case.color
     assert after.hdr == before.hdr
     assert not frame.interlaced_frame
     with av.open(str(source)) as old, av.open(str(target)) as new:

@@ -79,6 +79,23 @@ def test_where_the_rate_changed_only_the_span_and_the_sound_count(clip, tmp_path
     assert verify(clip, other).differences
 
 
+def test_a_run_whose_result_differs_fails(clip, tmp_path, monkeypatch):
+    """A muxer that moves one frame by 10 ms, in a client that is else the real one."""
+    from vireo_client import Client, client
+    from vireo_client.testing import Loopback
+
+    def mux(path, **arguments):
+        result = real(path, **arguments)
+        moved = changed(path, tmp_path / "moved.mp4", lambda p, kind, n: later(p, "0.01") if n == 30 else p)
+        moved.replace(path)
+        return result
+
+    real = client.mux
+    monkeypatch.setattr(client, "mux", mux)
+    with Client(transport=Loopback()) as open_client, pytest.raises(FramesLostError, match=r"at another time"):
+        open_client.run("passthrough", clip, tmp_path / "out.mp4")
+
+
 def test_the_command_says_so_with_its_exit_code(clip, tmp_path, capfd):
     import subprocess
     import sys
