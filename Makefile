@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[client,server,dev]'
 	@touch $@
 
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo test perf soak check format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -31,10 +31,17 @@ demo: $(INSTALLED) ## Send the sample clip (or INPUT=any.mp4) through super_reso
 test: $(INSTALLED) ## Run every test, those on the real server included
 	$(BIN)/pytest $(PYTEST_ARGS)
 
+perf: $(INSTALLED) ## Measure everything: about 10 minutes; writes perf/results, plots and the README's table
+	$(BIN)/python -m perf.run
+
+soak: $(INSTALLED) ## Fuzzed input, kills at random moments, clips by the hundred: about an hour
+	$(BIN)/python -m perf.soak
+
 check: $(INSTALLED) ## Format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python tests/corpus/table.py --check
 
 format: $(INSTALLED) ## Format the code and mend what lint can mend
 	$(BIN)/ruff format .
