@@ -17,79 +17,123 @@ import numpy as np
 import numpy.typing as npt
 
 from vireo_kernels.arguments import read_only
-from vireo_kernels.coefficients import CHROMA_BITS, DECODE_BITS, decode_coefficients
+from vireo_kernels.coefficients import decode_coefficients
 from vireo_kernels.cpu.compiling import compiled
-from vireo_kernels.cpu.words import code_of
-from vireo_kernels.layout import BITS, PixelFormat, words_of
+from vireo_kernels.cpu.words import finished, wide
+from vireo_kernels.layout import BITS, PixelFormat
 from vireo_kernels.reference.color import codes_to_unit, is_cosited
 
 if TYPE_CHECKING:
     from vireo_kernels.color import ColorSpec, Layout
 
-I32, I64 = np.int32, np.int64
+I32, U = np.int32, np.uintp
 CODES, TABLE, FLOATS = 0, 1, 2
 RGB_KINDS = {"uint16": CODES, "uint8": TABLE, "float16": TABLE, "float32": FLOATS}
 """How samples and 16-bit codes go together: as they are, by a table, or as code / 65535."""
-DECODE8_SHIFT, DECODE16_SHIFT = I32(DECODE_BITS[8] + CHROMA_BITS), I64(DECODE_BITS[16] + CHROMA_BITS)
 
 
 @compiled
-def _blend_chroma(near, far, near_weight, far_weight, middle, u, v):
-    """Four times the chroma between two interleaved rows, less the middle, apart as u and v."""
-    for i in range(u.size):
-        u[i] = code_of(near[2 * i]) * near_weight + code_of(far[2 * i]) * far_weight - middle
-        v[i] = code_of(near[2 * i + 1]) * near_weight + code_of(far[2 * i + 1]) * far_weight - middle
+def _luma_codes(words, at, codes):
+    """The codes of a row of luma of P010 that begins at sample `at`."""
+    for i in range(U(codes.size)):
+        codes[i] = words[at + i] >> 6
 
 
 @compiled
-def _widen_chroma(before, here, after, even_before, even_here, odd_here, odd_after, out):
+def _chroma_codes(octets, ten, at, u, v, to, count):
+    """The codes of an interleaved row of chroma, apart, with one sample more on each side, which repeats the edge."""
+    if ten:
+        words = octets.view(np.uint16)
+        for i in range(U(count)):
+            u[to + i + U(1)] = words[at + U(2) * i] >> 6
+            v[to + i + U(1)] = words[at + U(2) * i + U(1)] >> 6
+    else:
+        for i in range(U(count)):
+            u[to + i + U(1)] = octets[at + U(2) * i]
+            v[to + i + U(1)] = octets[at + U(2) * i + U(1)]
+    last = to + U(count)
+    u[to], u[last + U(1)] = u[to + U(1)], u[last]
+    v[to], v[last + U(1)] = v[to + U(1)], v[last]
+
+
+@compiled
+def _blend_chroma(rows, near, far, near_weight, far_weight, middle, out):
+    """Four times the chroma between the rows that begin at `near` and `far`, less the middle."""
+    for i in range(U(out.size)):
+        out[i] = I32(rows[near + i]) * near_weight + I32(rows[far + i]) * far_weight - middle
+
+
+@compiled
+def _widen_chroma(chroma, horizontal, out):
     """Four times a row of chroma, interpolated to twice its length."""
-    for i in range(here.size):
-        centre = I32(here[i])
-        out[2 * i] = I32(before[i]) * even_before + centre * even_here
-        out[2 * i + 1] = centre * odd_here + I32(after[i]) * odd_after
+    if horizontal:
+        for i in range(U(chroma.size - 2)):
+            here = I32(chroma[i + U(1)])
+            out[U(2) * i] = 4 * here
+            out[U(2) * i + U(1)] = 2 * (here + I32(chroma[i + U(2)]))
+    else:
+        for i in range(U(chroma.size - 2)):
+            here = 3 * I32(chroma[i + U(1)])
+            out[U(2) * i] = here + I32(chroma[i])
+            out[U(2) * i + U(1)] = here + I32(chroma[i + U(2)])
 
 
 @compiled
-def _mix_one8(luma, chroma, y, c, offset, out):
-    for i in range(out.size):
-        value = I32(code_of(luma[i]) * y + I32(chroma[i]) * c + offset) >> DECODE8_SHIFT
-        out[i] = min(max(value, I32(0)), I32(255))
+def _mix_one(luma, at, chroma, y, c, offset, out, to, width):
+    """A colour that takes one of U and V."""
+    for i in range(U(width)):
+        total = wide(I32(luma[at + i]) << 4, out) * y + wide(chroma[i], out) * c + offset
+        out[to + i] = finished(wide(total, out), out)
 
 
 @compiled
-def _mix_two8(luma, u, v, y, cu, cv, offset, out):
-    for i in range(out.size):
-        value = I32(code_of(luma[i]) * y + I32(u[i]) * cu + I32(v[i]) * cv + offset) >> DECODE8_SHIFT
-        out[i] = min(max(value, I32(0)), I32(255))
+def _mix_two(luma, at, u, v, y, cu, cv, offset, out, to, width):
+    """A colour that takes both."""
+    for i in range(U(width)):
+        total = wide(I32(luma[at + i]) << 4, out) * y + wide(u[i], out) * cu + wide(v[i], out) * cv + offset
+        out[to + i] = finished(wide(total, out), out)
 
 
 @compiled
-def _mix_one16(luma, chroma, y, c, offset, out):
-    for i in range(out.size):
-        value = I64(code_of(luma[i]) << 4) * y + I64(chroma[i]) * c + offset
-        out[i] = min(max(value >> DECODE16_SHIFT, I64(0)), I64(65535))
+def _mix_row(luma, at, wide_u, wide_v, k, out, to, step, width):
+    """The three colours of a row whose luma begins at `at`."""
+    # 32-bit factors: 64-bit products of two 32-bit numbers have vector instructions, those of 64-bit numbers do not.
+    y, rv, gu, gv, bu, offset = I32(k[0] >> 4), I32(k[1]), I32(k[2]), I32(k[3]), I32(k[4]), wide(k[5], out)
+    _mix_one(luma, at, wide_v, y, rv, offset, out, U(to), width)
+    _mix_two(luma, at, wide_u, wide_v, y, gu, gv, offset, out, U(to + step), width)
+    _mix_one(luma, at, wide_u, y, bu, offset, out, U(to + 2 * step), width)
 
 
 @compiled
-def _mix_two16(luma, u, v, y, cu, cv, offset, out):
-    for i in range(out.size):
-        value = I64(code_of(luma[i]) << 4) * y + I64(u[i]) * cu + I64(v[i]) * cv + offset
-        out[i] = min(max(value >> DECODE16_SHIFT, I64(0)), I64(65535))
+def _interleave3(planes, width, out, to):
+    for i in range(U(width)):
+        out[to + U(3) * i] = planes[i]
+        out[to + U(3) * i + U(1)] = planes[i + U(width)]
+        out[to + U(3) * i + U(2)] = planes[i + U(2 * width)]
 
 
 @compiled
-def _interleave3(red, green, blue, out):
-    for i in range(red.size):
-        out[3 * i] = red[i]
-        out[3 * i + 1] = green[i]
-        out[3 * i + 2] = blue[i]
+def scratch_for(width):
+    """What `rgb_row` works in.
+
+    The last three chroma rows, U and V apart, and where in the frames they were; chroma between two rows; that at full
+    width; luma codes.
+    """
+    half = (width + 1) // 2
+    rows = np.empty(3 * (half + 2), np.int16), np.empty(3 * (half + 2), np.int16), np.full(3, -1)
+    full = np.empty(2 * half, np.int16), np.empty(2 * half, np.int16)
+    return rows, np.empty(half + 2, np.int16), full, np.empty(width, np.int16)
 
 
 @compiled
-def chroma_row(words, height, row, vertical, horizontal, middle, u, v, wide_u, wide_v):
-    """Sixteen times (chroma - middle) of one luma row, at full width, into wide_u and wide_v."""
-    last = words.shape[0] - height - 1
+def rgb_row(octets, ten, at, height, row, vertical, horizontal, middle, k, scratch, out, to, step, width):
+    """Convert one row of the picture that begins at sample `at`; its colours go `step` apart to `out` from `to` on.
+
+    Arrays are flat; samples of `octets` have two bytes where `ten` is set (P010), so that one version serves both.
+    `k` is y, rv, gu, gv, bu and the offset. The type of `out`, uint8 or uint16, decides how many bits.
+    """
+    (u_rows, v_rows, held), tall, (wide_u, wide_v), luma = scratch
+    pitch, last = wide_u.size, (height + 1) // 2 - 1
     here = row // 2
     if vertical:
         other = min(here + 1, last)
@@ -97,55 +141,35 @@ def chroma_row(words, height, row, vertical, horizontal, middle, u, v, wide_u, w
     else:
         other = min(max(here - 1 + 2 * (row % 2), 0), last)
         far_weight = I32(1)
-    near_weight = I32(4 - far_weight)
-    count = u.size - 2
-    _blend_chroma(
-        words[height + here],
-        words[height + other],
-        near_weight,
-        far_weight,
-        middle,
-        u[1 : count + 1],
-        v[1 : count + 1],
-    )
-    u[0], u[count + 1] = u[1], u[count]
-    v[0], v[count + 1] = v[1], v[count]
-    if horizontal:
-        even_before, even_here, odd_here, odd_after = I32(0), I32(4), I32(2), I32(2)
+    for index in (here, other):
+        place = at + (height + index) * pitch
+        if held[index % 3] != place:
+            _chroma_codes(octets, ten, U(place), u_rows, v_rows, U(index % 3 * tall.size), pitch // 2)
+            held[index % 3] = place
+    near, far = U(here % 3 * tall.size), U(other % 3 * tall.size)
+    for rows, full in ((u_rows, wide_u), (v_rows, wide_v)):
+        _blend_chroma(rows, near, far, I32(4 - far_weight), far_weight, middle, tall)
+        _widen_chroma(tall, horizontal, full)
+    if ten:
+        _luma_codes(octets.view(np.uint16), U(at + row * pitch), luma)
+        _mix_row(luma, U(0), wide_u, wide_v, k, out, to, step, width)
     else:
-        even_before, even_here, odd_here, odd_after = I32(1), I32(3), I32(3), I32(1)
-    _widen_chroma(u[:count], u[1 : count + 1], u[2:], even_before, even_here, odd_here, odd_after, wide_u)
-    _widen_chroma(v[:count], v[1 : count + 1], v[2:], even_before, even_here, odd_here, odd_after, wide_v)
+        _mix_row(octets, U(at + row * pitch), wide_u, wide_v, k, out, to, step, width)
 
 
 @compiled
-def mix_row8(luma, wide_u, wide_v, k, red, green, blue):
-    """One row of 8-bit RGB; `k` is y, rv, gu, gv, bu and the offset (chroma is centred already)."""
-    y, rv, gu, gv, bu, offset = I32(k[0]), I32(k[1]), I32(k[2]), I32(k[3]), I32(k[4]), I32(k[5])
-    _mix_one8(luma, wide_v, y, rv, offset, red)
-    _mix_two8(luma, wide_u, wide_v, y, gu, gv, offset, green)
-    _mix_one8(luma, wide_u, y, bu, offset, blue)
-
-
-@compiled
-def _decode8(words, width, height, middle, vertical, horizontal, k, interleaved, out):
+def _decode8(octets, ten, width, height, count, middle, vertical, horizontal, k, interleaved, out):
     """Frames to 8-bit RGB."""
-    half = (width + 1) // 2
-    u, v = np.empty(half + 2, np.int16), np.empty(half + 2, np.int16)
-    wide_u, wide_v = np.empty(2 * half, np.int16), np.empty(2 * half, np.int16)
-    red, green, blue = np.empty(width, np.uint8), np.empty(width, np.uint8), np.empty(width, np.uint8)
-    for t in range(words.shape[0]):
+    frame, plane = (height + (height + 1) // 2) * 2 * ((width + 1) // 2), height * width
+    scratch, planes = scratch_for(width), np.empty(3 * width, np.uint8)
+    for t in range(count):
         for row in range(height):
-            chroma_row(words[t], height, row, vertical, horizontal, middle, u, v, wide_u, wide_v)
-            if not interleaved:
-                at = (3 * t * height + row) * width
-                red = out[at : at + width]
-                green = out[at + height * width : at + height * width + width]
-                blue = out[at + 2 * height * width : at + 2 * height * width + width]
-            mix_row8(words[t, row], wide_u, wide_v, k, red, green, blue)
+            at, to = t * frame, 3 * t * plane + row * width
             if interleaved:
-                at = 3 * (t * height + row) * width
-                _interleave3(red, green, blue, out[at : at + 3 * width])
+                rgb_row(octets, ten, at, height, row, vertical, horizontal, middle, k, scratch, planes, 0, width, width)
+                _interleave3(planes, width, out, U(3 * (t * plane + row * width)))
+            else:
+                rgb_row(octets, ten, at, height, row, vertical, horizontal, middle, k, scratch, out, to, plane, width)
 
 
 @compiled
@@ -166,27 +190,23 @@ def _store(codes, kind, table, out, at):
 
 
 @compiled
-def _decode16(words, width, height, middle, vertical, horizontal, k, interleaved, kind, table, out):
+def _decode16(octets, ten, width, height, count, middle, vertical, horizontal, k, interleaved, kind, table, out):
     """Frames to 16-bit RGB, or what `kind` makes of it; `out` is bytes, so that one version serves every type."""
-    half = (width + 1) // 2
-    u, v = np.empty(half + 2, np.int16), np.empty(half + 2, np.int16)
-    wide_u, wide_v = np.empty(2 * half, np.int16), np.empty(2 * half, np.int16)
-    planes, mixed = np.empty((3, width), np.uint16), np.empty(3 * width, np.uint16)
-    # 32-bit factors: the products then are 32 x 32 -> 64 bits, for which there are vector instructions.
-    y, rv, gu, gv, bu, offset = I32(k[0] >> 4), I32(k[1]), I32(k[2]), I32(k[3]), I32(k[4]), k[5]
-    for t in range(words.shape[0]):
+    frame, plane = (height + (height + 1) // 2) * 2 * ((width + 1) // 2), height * width
+    planes, mixed = np.empty(3 * width, np.uint16), np.empty(3 * width, np.uint16)
+    scratch = scratch_for(width)
+    for t in range(count):
         for row in range(height):
-            chroma_row(words[t], height, row, vertical, horizontal, middle, u, v, wide_u, wide_v)
-            luma = words[t, row]
-            _mix_one16(luma, wide_v, y, rv, offset, planes[0])
-            _mix_two16(luma, wide_u, wide_v, y, gu, gv, offset, planes[1])
-            _mix_one16(luma, wide_u, y, bu, offset, planes[2])
+            rgb_row(
+                octets, ten, t * frame, height, row, vertical, horizontal, middle, k, scratch, planes, 0, width, width
+            )
             if interleaved:
-                _interleave3(planes[0], planes[1], planes[2], mixed)
-                _store(mixed, kind, table, out, 3 * (t * height + row) * width)
+                _interleave3(planes, width, mixed, U(0))
+                _store(mixed, kind, table, out, 3 * (t * plane + row * width))
             else:
-                for plane in range(3):
-                    _store(planes[plane], kind, table, out, ((3 * t + plane) * height + row) * width)
+                for colour in range(3):
+                    part = planes[colour * width : (colour + 1) * width]
+                    _store(part, kind, table, out, (3 * t + colour) * plane + row * width)
 
 
 @cache
@@ -221,11 +241,11 @@ def frames_to_rgb(
     dtype = str(out.dtype)
     k, middle4 = factors(color, BITS[pixel_format], 8 if dtype == "uint8" else 16)
     vertical, horizontal = is_cosited(color.chroma_location)
-    words = read_only(words_of(frames, pixel_format))
+    octets, ten, count = read_only(frames.reshape(-1)), pixel_format == "p010", len(frames)
     interleaved = layout == "interleaved"
     if dtype == "uint8":
-        _decode8(words, width, height, middle4, vertical, horizontal, k, interleaved, out.reshape(-1))
+        _decode8(octets, ten, width, height, count, middle4, vertical, horizontal, k, interleaved, out.reshape(-1))
         return
-    octets = out.reshape(-1).view(np.uint8)
+    bytes_out = out.reshape(-1).view(np.uint8)
     kind, table = RGB_KINDS[dtype], half_table(dtype)
-    _decode16(words, width, height, middle4, vertical, horizontal, k, interleaved, kind, table, octets)
+    _decode16(octets, ten, width, height, count, middle4, vertical, horizontal, k, interleaved, kind, table, bytes_out)

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from vireo_kernels.arguments import read_only
 from vireo_kernels.cpu.compiling import compiled
-from vireo_kernels.cpu.frames_to_rgb import chroma_row, factors, mix_row8
+from vireo_kernels.cpu.frames_to_rgb import factors, rgb_row, scratch_for
 from vireo_kernels.cpu.passes import BLOCK, row_directly, rows_by_block, store_row, sum_columns, transpose_rows
 from vireo_kernels.cpu.resize import by_blocks, fill_border, plan_of, window
 from vireo_kernels.cpu.words import kept_like, sums_like
 from vireo_kernels.filters import Filter, taps_for
-from vireo_kernels.layout import BITS, PixelFormat, words_of
+from vireo_kernels.layout import BITS, PixelFormat
 from vireo_kernels.reference.color import is_cosited
 from vireo_kernels.reference.network_input import normalization_table
 
@@ -30,34 +30,59 @@ I32 = np.int32
 
 @compiled
 def _frames_to_input(
-    words, width, height, middle, vertical, horizontal, k, plan, x_start, x_weights, y_start, y_weights, out, at
+    octets,
+    ten,
+    count,
+    width,
+    height,
+    middle,
+    vertical,
+    horizontal,
+    k,
+    plan,
+    x_start,
+    x_weights,
+    y_start,
+    y_weights,
+    out,
+    at,
 ):
     """`plan` as of a resize, with the strides of channels and samples after it."""
     keep_shift, low, high, end_shift, end_high = I32(plan[0]), I32(plan[1]), I32(plan[2]), I32(plan[3]), I32(plan[4])
     blocks, out_picture, out_row, out_channel, out_step = plan[5], plan[6], plan[7], plan[8], plan[9]
     half, end_half = I32(1 << (plan[0] - 1)), I32(1 << (plan[3] - 1))
-    taps, columns, pairs = y_weights.shape[1], 3 * x_start.size, (width + 1) // 2
-    u, v = np.empty(pairs + 2, np.int16), np.empty(pairs + 2, np.int16)
-    wide_u, wide_v = np.empty(2 * pairs, np.int16), np.empty(2 * pairs, np.int16)
-    rgb = np.empty((BLOCK if blocks else 1, 3 * width), np.uint8)
-    like = rgb.reshape(-1)
+    taps, columns = y_weights.shape[1], 3 * x_start.size
+    frame = (height + (height + 1) // 2) * 2 * ((width + 1) // 2)
+    lines = BLOCK if blocks else 1
+    like = np.empty(lines * 3 * width, np.uint8)
+    scratch = scratch_for(width)
     ring = kept_like((taps + BLOCK) * columns, like).reshape(taps + BLOCK, -1)
     sums, block_sums, finished = sums_like(columns, like), sums_like(BLOCK, like), np.empty(columns, np.uint8)
     block, line = np.empty(3 * width * BLOCK * blocks, np.uint8), kept_like(BLOCK * BLOCK, like)
-    for t in range(words.shape[0]):
-        picture = words[t]
+    for t in range(count):
         done = 0
         for y in range(y_start.size):
             first = y_start[y]
             done = max(done, first)
             while done < first + taps:
                 # The last block reaches back, so that it too has as many rows.
-                begin = min(done, height - rgb.shape[0])
-                for r in range(rgb.shape[0]):
-                    chroma_row(picture, height, begin + r, vertical, horizontal, middle, u, v, wide_u, wide_v)
-                    row = rgb[r]
-                    mix_row8(
-                        picture[begin + r], wide_u, wide_v, k, row[:width], row[width : 2 * width], row[2 * width :]
+                begin = min(done, height - lines)
+                for r in range(lines):
+                    rgb_row(
+                        octets,
+                        ten,
+                        t * frame,
+                        height,
+                        begin + r,
+                        vertical,
+                        horizontal,
+                        middle,
+                        k,
+                        scratch,
+                        like,
+                        3 * r * width,
+                        width,
+                        width,
                     )
                 if blocks:
                     transpose_rows(like, 0, 3 * width, 1, 3 * width, block, 0)
@@ -67,7 +92,7 @@ def _frames_to_input(
                 else:
                     kept = ring[done % ring.shape[0]]
                     row_directly(like, 3, width, 1, x_start, x_weights, half, keep_shift, low, high, kept)
-                done = begin + rgb.shape[0]
+                done = begin + lines
             sum_columns(ring, first, y_weights[y], end_half, end_shift, end_high, like, sums, finished)
             store_row(finished, 3, at + t * out_picture + y * out_row, out_channel, out_step, out)
 
@@ -118,7 +143,6 @@ def frames_to_input(
         row=row,
     )
     strides = np.array([fit.height * fit.width if planar else 1, step], np.int64)
-    words = read_only(words_of(frames, pixel_format))
     plan = np.concatenate([plan, strides])
     at = max(fit.top, 0) * row + max(fit.left, 0) * step
     codes = out
@@ -130,9 +154,11 @@ def frames_to_input(
     size = codes.shape[0]
     canvas = codes if not planar else codes.reshape(-1, fit.height, fit.width, 1)
     fill_border(canvas, fit, fill)
-    for first in range(0, len(words), size):
+    for first in range(0, len(frames), size):
         _frames_to_input(
-            words[first : first + size],
+            read_only(frames[first : first + size].reshape(-1)),
+            pixel_format == "p010",
+            size,
             width,
             height,
             middle4,

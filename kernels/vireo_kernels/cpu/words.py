@@ -8,7 +8,10 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from vireo_kernels.coefficients import CHROMA_BITS, DECODE_BITS
+
 I32 = np.int32
+DECODE8_SHIFT, DECODE16_SHIFT = I32(DECODE_BITS[8] + CHROMA_BITS), np.int64(DECODE_BITS[16] + CHROMA_BITS)
 
 
 def code_of(word):
@@ -33,18 +36,6 @@ def _word_of(code, like):
     if like.dtype == types.uint8:
         return lambda code, like: np.uint8(code)
     return lambda code, like: np.uint16(code << 6)
-
-
-def largest_code(like):
-    """255 or 1023, for an array of words like `like`, as int32."""
-    return I32(255) if like.dtype == np.uint8 else I32(1023)
-
-
-@overload(largest_code)
-def _largest_code(like):
-    if like.dtype == types.uint8:
-        return lambda like: I32(255)
-    return lambda like: I32(1023)
 
 
 def wide(value, like):
@@ -81,3 +72,16 @@ def _kept_like(count, like):
     if like.dtype == types.uint8:
         return lambda count, like: np.empty(count, np.int16)
     return lambda count, like: np.empty(count, np.int32)
+
+
+def finished(total, like):
+    """A colour from its sum: shifted, clipped; for an array like `like`, uint8 or uint16."""
+    shift, top = (DECODE8_SHIFT, 255) if like.dtype == np.uint8 else (DECODE16_SHIFT, 65535)
+    return min(max(total >> shift, 0), top)
+
+
+@overload(finished)
+def _finished(total, like):
+    if like.dtype == types.uint8:
+        return lambda total, like: min(max(I32(I32(total) >> DECODE8_SHIFT), I32(0)), I32(255))
+    return lambda total, like: min(max(total >> DECODE16_SHIFT, np.int64(0)), np.int64(65535))
