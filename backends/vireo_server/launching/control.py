@@ -11,6 +11,8 @@ from vireo_server.launching.command import CONTROL_HEADER
 from vireo_server.launching.errors import ModelLoadError
 from vireo_server.launching.ports import Endpoints
 
+_UNLOAD_SECONDS = 60.0
+
 
 @dataclass(frozen=True)
 class ModelControl:
@@ -33,7 +35,7 @@ class ModelControl:
             ModelLoadError: Triton refused, and why.
             OSError: the server does not answer.
         """
-        self._post(model, "unload")
+        self._post(model, "unload", seconds=_UNLOAD_SECONDS)
 
     def load(self, model: str) -> None:
         """Load a model and wait until it is ready; ensembles that use it become available.
@@ -42,11 +44,11 @@ class ModelControl:
             ModelLoadError: it could not be loaded, and why.
             OSError: the server does not answer.
         """
-        self._post(model, "load")
+        self._post(model, "load", seconds=self.load_seconds)
 
-    def _post(self, model: str, verb: str) -> None:
+    def _post(self, model: str, verb: str, *, seconds: float) -> None:
         address = self.endpoints.reachable_address.strip("[]")
-        connection = http.client.HTTPConnection(address, self.endpoints.http, timeout=self.load_seconds)
+        connection = http.client.HTTPConnection(address, self.endpoints.http, timeout=seconds)
         try:
             headers = {CONTROL_HEADER: self.key, "Content-Type": "application/json"}
             connection.request("POST", f"/v2/repository/models/{model}/{verb}", body="{}", headers=headers)

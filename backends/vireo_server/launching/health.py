@@ -77,7 +77,9 @@ class HealthPort:
         except OSError as error:
             raise port_taken(_ADDRESS, port, option="--health-port") from error
         self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, name="vireo-health", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="vireo-health", daemon=True
+        )
         self._thread.start()
 
     @property

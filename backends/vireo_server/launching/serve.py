@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -20,6 +21,11 @@ from vireo_server.launching.server import RunningServer, ServerSettings, start_s
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LOOK_SECONDS = 0.2
+# Note [When Triton itself dies]
+# It is started again, on the same ports, since its callers try again for a minute. One that dies soon after it was
+# ready, three times in a row, would do so for ever.
+_SOON_SECONDS = 60.0
+_GIVE_UP_AFTER = 3
 
 
 def serve(
@@ -36,7 +42,9 @@ def serve(
     stuck_seconds: float | None = None,
     log_format: LogFormat = "text",
 ) -> int:
-    """Serve until a signal says stop. The log goes to standard error, the one line that says ready to standard output.
+    """Serve until a signal says stop. The log goes to standard error, a line that says ready to standard output.
+
+    Triton is started again when it dies.
 
     The first SIGTERM, SIGINT or SIGHUP stops taking new streams, waits for open ones, and stops; the second stops at
     once. Call it from the main thread.
@@ -57,12 +65,17 @@ def serve(
     Returns:
         The exit code: 0 after a signal, 1 if the server could not start or ended by itself (standard error says why).
     """
-    log = ServerLog(say=_say, verbose=verbose, format=log_format)
 
     def say(text: str) -> None:
         _say(json_line(text, source="vireo") if log_format == "json" else text)
 
+    def start(settings: ServerSettings) -> RunningServer:
+        log = ServerLog(say=_say, verbose=verbose, format=log_format)
+        return start_server(settings, log=log, interrupted=signals.any)
+
     with _stop_signals() as signals:
+        early_deaths = 0
+        server: RunningServer | None = None
         try:
             settings = ServerSettings(
                 endpoints=Endpoints(address=address, http=http_port, grpc=grpc_port, metrics=metrics_port),
@@ -72,27 +85,42 @@ def serve(
                 stuck_seconds=stuck_seconds,
             )
             _check_drain(drain_seconds)
-            server = start_server(settings, log=log, interrupted=signals.any)
+            while True:
+                server = start(settings)
+                began = time.monotonic()
+                # Whoever started this may have closed its end by now; the server serves all the same.
+                with suppress(OSError):
+                    line = _ready_line(server)
+                    print(json_line(line, source="vireo") if log_format == "json" else line, flush=True)
+                while not signals.any() and server.is_running():
+                    time.sleep(_LOOK_SECONDS)
+                if signals.any():
+                    break
+                early_deaths = early_deaths + 1 if time.monotonic() - began < _SOON_SECONDS else 1
+                say(f"vireo {server.death()}")
+                server.kill()
+                if early_deaths >= _GIVE_UP_AFTER:
+                    say(f"vireo: error: given up: Triton died {early_deaths} times in a row soon after it was ready")
+                    return 1
+                say("vireo: starting Triton again")
+                # On the same ports, or nobody would find it.
+                settings = replace(
+                    settings,
+                    endpoints=server.endpoints,
+                    services=server.services,
+                    health_port=int(server.health_url.rpartition(":")[2]),
+                )
+            _drain(server, seconds=drain_seconds, signals=signals, say=say)
+            server.stop(interrupted=signals.twice)
         except LaunchError as error:
             say(f"vireo {error}")
             return 1
         except KeyboardInterrupt:
             say("vireo: stopped before it was ready")
             return 0
-        try:
-            # Whoever started this may have closed its end by now; the server serves all the same.
-            with suppress(OSError):
-                line = _ready_line(server)
-                print(json_line(line, source="vireo") if log_format == "json" else line, flush=True)
-            while not signals.any() and server.is_running():
-                time.sleep(_LOOK_SECONDS)
-            if not signals.any():
-                say(f"vireo {server.death()}")
-                return 1
-            _drain(server, seconds=drain_seconds, signals=signals, say=say)
-            server.stop(interrupted=signals.twice)
         finally:
-            server.kill()
+            if server is not None:
+                server.kill()
     say("vireo: stopped")
     return 0
 

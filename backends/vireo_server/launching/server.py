@@ -273,6 +273,7 @@ class RunningServer:
         """End the server at once and remove everything it made; may be called twice."""
         self._let_go()
         self._running.kill()
+        self._health.close()
         self._folder.close()
 
     def _let_go(self) -> None:

@@ -16,6 +16,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -131,16 +132,22 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._stopped.wait(_LOOK_SECONDS):
-            beats = {beat.pid: beat for beat in read_beats(self._runtime)}
-            self._kill_stuck(beats)
-            for model, dead in self._deaths().items():
-                if self._stopped.is_set() or not self._is_running():
-                    return
-                self._replacing.add(model)
-                try:
-                    self._replace(model, dead, beats)
-                finally:
-                    self._replacing.discard(model)
+            try:
+                self._look()
+            except Exception:  # noqa: BLE001 - the border of this thread: a watchdog that is dead guards nothing
+                self._log.note(f"error: the watchdog stumbled and goes on: {traceback.format_exc()}")
+
+    def _look(self) -> None:
+        beats = {beat.pid: beat for beat in read_beats(self._runtime)}
+        self._kill_stuck(beats)
+        for model, dead in self._deaths().items():
+            if self._stopped.is_set() or not self._is_running():
+                return
+            self._replacing.add(model)
+            try:
+                self._replace(model, dead, beats)
+            finally:
+                self._replacing.discard(model)
 
     def _look_for_new(self) -> None:
         for stage in running_stages(self._server_pid):
@@ -197,6 +204,12 @@ class Watchdog:
             except ModelLoadError as error:
                 self._note(f"error: {error}")
                 record.early_deaths += 1
+            except TimeoutError as error:
+                # A Triton that hangs in itself cannot be mended from outside; `vireo serve` starts another.
+                self._note(f"error: {model} could not be replaced ({error}); Triton hangs: killing it")
+                with suppress(ProcessLookupError):
+                    os.kill(self._server_pid, signal.SIGKILL)
+                return
             except OSError as error:
                 # The server itself is dying or stopping, which others look after.
                 self._note(f"error: {model} could not be loaded again: {error}")

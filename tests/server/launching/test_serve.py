@@ -147,14 +147,23 @@ def test_kill_takes_the_server_along_and_the_next_start_cleans_up(
         assert nothing_left(runtime, server_processes)
 
 
-def test_triton_that_dies_is_an_error(make_repository, start_program, server_processes):
+def test_triton_that_dies_is_started_again_on_its_ports_until_it_is_given_up(
+    make_repository, start_program, server_processes, infer
+):
     program = start_program(repository=make_repository({"echo": "echo"}))
-    program.ready()
+    ready = program.ready()
+    for _ in range(2):
+        runtime = runtime_of(program)
+        os.kill(server_pid(runtime, server_processes), signal.SIGKILL)
+        program.line_with("vireo serve: Triton ended by itself (signal 9)")
+        assert program.ready() == ready
+        assert infer(ready["http"], "echo", 7) == 7
+        assert nothing_left(runtime, server_processes)
     runtime = runtime_of(program)
     os.kill(server_pid(runtime, server_processes), signal.SIGKILL)
     code, lines = program.finish()
     assert code == 1
-    assert any("vireo serve: Triton ended by itself (signal 9)" in line for line in lines)
+    assert lines[-1] == "vireo: error: given up: Triton died 3 times in a row soon after it was ready"
     assert nothing_left(runtime, server_processes)
 
 
