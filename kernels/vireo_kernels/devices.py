@@ -71,6 +71,24 @@ def device_of(function: str, name: str, array: object) -> Device:
     )
 
 
+class _Borrowed:
+    """Another library's memory, described as numpy wants it; keeps the array that owns it."""
+
+    def __init__(self, owner: object, view: np.ndarray[Any, Any]) -> None:
+        self._owner = owner
+        interface = view.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+
+
+def _borrowed(array: Array, *, writable: bool) -> np.ndarray[Any, Any]:
+    """A numpy view of another library's array on the host.
+
+    numpy 1.26 takes every DLPack array for read-only, but a result that a caller hands over is there to be written to.
+    """
+    view: np.ndarray[Any, Any] = np.from_dlpack(array)
+    return np.asarray(_Borrowed(array, view)) if writable else view
+
+
 def adopt(function: str, **arrays: Array | None) -> tuple[Device, list[Any]]:
     """The common side of some arrays, and views of them as numpy's or CuPy's; None stays None.
 
@@ -86,8 +104,8 @@ def adopt(function: str, **arrays: Array | None) -> tuple[Device, list[Any]]:
         raise ValueError(f"{function}: arrays lie on different sides: {found}; bring them to one side first")
     if device.cuda is None:
         return device, [
-            array if array is None or isinstance(array, np.ndarray) else np.from_dlpack(array)
-            for array in arrays.values()
+            array if array is None or isinstance(array, np.ndarray) else _borrowed(array, writable=name == "out")
+            for name, array in arrays.items()
         ]
     from vireo_kernels.cuda.runner import import_cupy
 

@@ -189,6 +189,36 @@ def test_aligned_pictures_go_by_vector_accesses(rng: np.random.Generator, runner
     assert runner.vector_accesses - before == (3 * 64 + 96) * 128 // 16
 
 
+def test_every_kernel_has_vector_accesses(rng: np.random.Generator, runner: Any) -> None:
+    if not hasattr(runner, "vector_accesses"):
+        pytest.skip("the host counts accesses; a GPU does not")
+    frame: dict[str, Any] = {"width": 128, "height": 64, "pixel_format": "nv12", "color": COLORS[0]}
+    fit: dict[str, Any] = {"fit": fit_exact(width=32, height=16), "filter_name": "bilinear", "antialias": True}
+    frames = runner.place(rng.integers(0, 256, (1, 96, 128), np.uint8))
+    rgb = runner.place(rng.integers(0, 256, (1, 3, 64, 128), np.uint8))
+    small = runner.empty((1, 3, 16, 32), "uint8")
+    sdr, hdr = LightSpec(curve="bt1886", primaries="bt709"), LightSpec(curve="pq", primaries="bt2020")
+    works = {
+        "resize": lambda: cuda_resize.resize_image(
+            rgb, layout="planar", fill=0, out=small, runner=runner, **fit
+        ),
+        "network_input": lambda: cuda_network_input.frames_to_input(
+            frames, layout="planar", fill=0, normalization=Normalization(), out=small, runner=runner, **frame, **fit
+        ),
+        "transfer": lambda: cuda_transfer.convert_light(
+            rgb, source=sdr, target=hdr, gain=SDR_WHITE_IN_PQ, layout="planar",
+            out=runner.empty(rgb.shape, "uint16"), runner=runner,
+        ),
+        "layout": lambda: cuda_layout.surface_to_frames(
+            frames[0, :64], frames[0, 64:], out=runner.empty((96, 128), "uint8"), runner=runner
+        ),
+    }  # fmt: skip
+    for name, work in works.items():
+        before = runner.vector_accesses
+        work()
+        assert runner.vector_accesses > before, name
+
+
 def test_the_sources_have_the_references_numbers() -> None:
     """Constants that the sources repeat, because no header of C++ can import them."""
     text = "\n".join(path.read_text() for path in FOLDER.glob("*.cu*"))

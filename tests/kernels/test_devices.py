@@ -34,6 +34,13 @@ def test_a_host_array_of_another_library_is_taken() -> None:
     np.testing.assert_array_equal(rgb, frames_to_rgb(FRAMES, **OPTIONS))
 
 
+def test_a_result_of_another_library_is_filled() -> None:
+    owner = np.zeros((1, 3, 4, 6), np.uint8)
+    out = Lent(owner, (1, 0))
+    assert frames_to_rgb(FRAMES, out=out, **OPTIONS) is out
+    np.testing.assert_array_equal(owner, frames_to_rgb(FRAMES, **OPTIONS))
+
+
 def test_mixed_sides_are_named() -> None:
     with pytest.raises(
         ValueError, match=r"frames_to_rgb: arrays lie .* sides: frames on the host, out on CUDA device 1"
