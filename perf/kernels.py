@@ -272,7 +272,14 @@ def compare(comparison: Comparison, threads: int, rounds: int) -> Result:
     if not theirs:
         return Result(comparison.name, threads, ours_ms, None, None, medians[0], None, None)
     return Result(
-        comparison.name, threads, ours_ms, theirs_ms, theirs_ms / ours_ms, medians[0], medians[1], comparison.wanted
+        comparison.name,
+        threads,
+        ours_ms,
+        theirs_ms,
+        theirs_ms / ours_ms,
+        medians[0],
+        medians[1],
+        comparison.wanted if threads == 1 else None,
     )
 
 
