@@ -62,7 +62,10 @@ def onnx_network(path: Path) -> Upscale:
     """Load a network as ONNX Runtime on the CPU: planar UINT8 tensors INPUT and OUTPUT behind interleaved pictures."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    # Threads that spin while they wait are many times slower as soon as something else runs beside them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def upscale(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
         planar = np.ascontiguousarray(clip.transpose(0, 3, 1, 2))
