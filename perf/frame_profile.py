@@ -22,7 +22,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,10 +31,11 @@ from typing import Any, Literal
 from vireo_server.launching import RunningServer, running_server
 from vireo_server.locations import find_locations
 
-from perf.clips import NETWORK, Clip, sample_clip
+from perf.clips import NETWORK, Clip, full_hd_clip, sample_clip
 from perf.ladder.pipelined import Pipelined
 from perf.load import StreamRun, run_streams
 from perf.measure import Measurement, Measurements
+from perf.passthrough import plain
 from perf.processes import watched
 
 STAGES = ("decode", "preprocess", "network", "encode")
@@ -142,8 +143,7 @@ def profile(service: str, clip: Clip, *, chunk: int = 8, streams: int = 4) -> Pr
         with watched(server) as usage:
             full = run_streams(server.grpc_url, service, clip, streams=streams)
     cpu = {name.removeprefix(f"{service}_"): 1000 * used / full.frames for name, used in sorted(usage.cpu.items())}
-    in_process = _cpu_in_process(clip) if service == "super_resolution" else None
-    return Profile(service=service, steps=steps, parts=parts, cpu=cpu, cpu_in_process=in_process)
+    return Profile(service=service, steps=steps, parts=parts, cpu=cpu, cpu_in_process=_cpu_in_process(service, clip))
 
 
 @contextmanager
@@ -221,13 +221,19 @@ def _step(where: str, what: str, kind: Kind, begin: float, end: float, megabytes
     return Step(where=where, what=what, kind=kind, milliseconds=(end - begin) / 1e6, megabytes=megabytes)
 
 
-def _cpu_in_process(clip: Clip) -> float:
-    """Milliseconds of processor time a frame of the ladder's rung (d)."""
-    rung = Pipelined(clip, network=NETWORK)
-    rung.run(clip.first(16))
+def _cpu_in_process(service: str, clip: Clip) -> float | None:
+    """Milliseconds of processor time a frame where one process does it: the ladder's rung (d), or plain PyAV."""
+    run: Callable[[Clip], object]
+    if service == "super_resolution":
+        run = Pipelined(clip, network=NETWORK).run
+    elif service == "passthrough":
+        run = plain
+    else:
+        return None
+    run(clip.first(16))
     started = time.process_time()
-    frames = rung.run(clip).frames
-    return 1000 * (time.process_time() - started) / frames
+    run(clip)
+    return 1000 * (time.process_time() - started) / clip.frames
 
 
 def main() -> None:
@@ -236,9 +242,11 @@ def main() -> None:
     parser.add_argument("--service", default="super_resolution")
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--chunk", type=int, default=8)
+    parser.add_argument("--full-hd", action="store_true", help="1920x1080 instead of the sample's 640x360")
     parser.add_argument("--picture", type=Path, help="a PNG to draw")
     options = parser.parse_args()
-    found = profile(options.service, sample_clip().first(options.frames), chunk=options.chunk)
+    clip = full_hd_clip() if options.full_hd else sample_clip()
+    found = profile(options.service, clip.first(options.frames), chunk=options.chunk)
     print(found.table())
     if options.picture:
         from perf.plots import draw_profile

@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -50,22 +51,23 @@ def measure_start(*, rounds: int) -> Measurements:
 def start_seconds(services: Sequence[str]) -> float:
     """Start `vireo serve` with these services, wait until it says ready, and stop it again."""
     chosen = [argument for service in services for argument in ("--service", service)]
-    ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
-    started = time.monotonic()
-    with subprocess.Popen(
-        [_VIREO, "serve", *ports, *chosen], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as vireo:
-        try:
+    ports = [argument for port in ("http", "grpc", "metrics", "health") for argument in (f"--{port}-port", "0")]
+    command = [str(_VIREO), "serve", *ports, *chosen]
+    with tempfile.TemporaryFile() as log:
+        started = time.monotonic()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as vireo:
             assert vireo.stdout is not None
-            readable, _, _ = select.select([vireo.stdout], [], [], _START_SECONDS)
-            if not readable or not vireo.stdout.readline():
-                raise TimeoutError(
-                    f"`vireo serve` said nothing within {_START_SECONDS:g} s; start it by hand to see why"
-                )
-            return time.monotonic() - started
-        finally:
-            vireo.send_signal(signal.SIGINT)
-            vireo.wait()
+            try:
+                select.select([vireo.stdout], [], [], _START_SECONDS)
+                seconds = time.monotonic() - started
+            finally:
+                vireo.send_signal(signal.SIGINT)
+                said, _ = vireo.communicate()
+        log.seek(0)
+        if not said:
+            words = log.read().decode(errors="replace")
+            raise RuntimeError(f"{' '.join(command)} was not ready after {seconds:.1f} s; it said: {words}")
+    return seconds
 
 
 def measure_streams(url: str, clip: Clip, *, rounds: int) -> Measurements:

@@ -159,6 +159,7 @@ class _Caller:
         self._replies: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
         self._client = grpcclient.InferenceServerClient(url)
         self._client.start_stream(lambda result, error: self._replies.put((result, error)))
+        self._unanswered = 0
 
     def send(self, request: Request) -> None:
         """Send a request; does not wait for its reply."""
@@ -177,18 +178,21 @@ class _Caller:
         self._client.async_stream_infer(
             self._service, inputs, sequence_id=self._id, sequence_start=request.start, sequence_end=request.end
         )
+        self._unanswered += 1
 
     def receive(self) -> tuple[list[bytes], Any, bytes]:
         """The next reply: OUTPUT_PACKETS, OUTPUT_TIMING, REPORT. Raises InferenceServerException, queue.Empty."""
         result, error = self._replies.get(timeout=_REPLY_SECONDS)
+        self._unanswered -= 1
         if error is not None:
             raise error
         packets, timing, report = (result.as_numpy(name) for name in ("OUTPUT_PACKETS", "OUTPUT_TIMING", "REPORT"))
         return list(packets.reshape(-1)), timing, bytes(report[0])
 
     def close(self) -> None:
-        """Close the connection."""
-        self._client.stop_stream(cancel_requests=True)
+        """Close the connection: at once where replies are missing, for nobody waits for them any more."""
+        # Triton 2.51 has died of a cancelled stream, so one that is done is never cancelled.
+        self._client.stop_stream(cancel_requests=self._unanswered > 0)
         self._client.close()
 
 

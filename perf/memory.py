@@ -34,9 +34,10 @@ def measure(server: RunningServer, clip: Clip, *, streams: Sequence[int], times_
         streams: how many at once, in ascending order, from 1.
         times_longer: how much longer the long stream is.
     """
-    peaks = {}
+    peaks, usages = {}, {}
     for count in streams:
-        peaks[count] = _peak(server, clip, streams=count).peak_bytes
+        usages[count] = _peak(server, clip, streams=count)
+        peaks[count] = usages[count].peak_bytes
         say(f"  {count} streams: {peaks[count] / 1e6:.0f} MB")
     short = _peak(server, clip, streams=1).peak_bytes
     long = _peak(server, clip.repeated(times_longer), streams=1).peak_bytes
@@ -47,6 +48,9 @@ def measure(server: RunningServer, clip: Clip, *, streams: Sequence[int], times_
         "memory.codecs_of_a_stream": Measurement(values=(codecs / 1e6,), unit="MB", better="lower"),
         f"memory.{times_longer}_times_longer": Measurement(values=(long / short,), unit="ratio", better="lower"),
     }
+    first = usages[streams[0]]
+    for name, size in {**first.peak_by_stage, "shared": first.peak_shared_bytes}.items():
+        found[f"memory.one_stream.{name}"] = Measurement(values=(size / 1e6,), unit="MB", better="lower")
     if len(streams) > 1:
         further = (peaks[streams[-1]] - peaks[streams[0]]) / (streams[-1] - streams[0])
         found["memory.further_stream"] = Measurement(values=(further / 1e6,), unit="MB", better="lower")

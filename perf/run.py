@@ -124,8 +124,10 @@ def run(mode: str, *, parts: tuple[str, ...] = PARTS) -> Results:
                     server.grpc_url, clip, presets=plan.presets, rounds=plan.passthrough_rounds
                 )
     if begins("profile"):
-        clip = plan.ladder().first(plan.profile_frames)
-        results.profiles = [frame_profile.profile(service, clip) for service in plan.profiled]
+        clips = {"super_resolution": plan.ladder, "passthrough": plan.large}
+        results.profiles = [
+            frame_profile.profile(service, clips[service]().first(plan.profile_frames)) for service in plan.profiled
+        ]
         for profile in results.profiles:
             results.measurements |= profile.measurements()
     if begins("start"):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Protocol
@@ -18,6 +18,7 @@ from perf.ladder.picture_service import PictureService
 from perf.ladder.pipelined import Pipelined
 from perf.ladder.sequential import Sequential
 from perf.ladder.served import OneFile, Streams
+from perf.load import Load
 from perf.measure import Measurement, Measurements, in_turn, ratios, say
 from perf.processes import watched
 
@@ -74,19 +75,13 @@ def measure(server: RunningServer, clip: Clip, *, frames: int, rounds: int, stre
             for name, rung in rungs.items()
         }
         speeds = in_turn(programs, rounds=rounds)
-    # Those of the warm-up, a few frames long, come first.
-    fairness = {
-        f"ladder.fairness.served_{count}": Measurement(
-            values=tuple(rung.fairness[-rounds:]), unit="ratio", better="higher"
-        )
-        for count, rung in served.items()
-        if count > 1
-    }
-    costs = {
-        f"ladder.cpu.{name}": Measurement(values=tuple(values), unit="ms", better="lower")
-        for name, values in cpu.items()
-    }
-    return _measurements(speeds, streams) | fairness | costs
+    found = _measurements(speeds, streams)
+    for count, rung in served.items():
+        # The warm-up's, a few frames long, comes first.
+        found |= _seen_by_streams(f"ladder.served_{count}", rung.loads[-rounds:])
+    for name, values in cpu.items():
+        found[f"ladder.{name}.cpu"] = Measurement(values=tuple(values), unit="ms", better="lower")
+    return found
 
 
 def _speed(rung: Rung, clip: Clip, server: RunningServer, cpu: list[float]) -> float:
@@ -97,6 +92,21 @@ def _speed(rung: Rung, clip: Clip, server: RunningServer, cpu: list[float]) -> f
         seconds = time.perf_counter() - started
     cpu.append(1000 * usage.cpu_total / frames)
     return frames / seconds
+
+
+def _seen_by_streams(rung: str, loads: Sequence[Load]) -> Measurements:
+    """What a caller with one of the streams sees: fairness, its first packet, and how evenly packets come."""
+
+    def milliseconds(seconds: Iterable[float]) -> Measurement:
+        return Measurement(values=tuple(1000 * value for value in seconds), unit="ms", better="lower")
+
+    fairness = tuple(load.fairness for load in loads)
+    return {
+        f"{rung}.fairness": Measurement(values=fairness, unit="ratio", better="higher"),
+        f"{rung}.first_packet": milliseconds(load.first_packet_seconds for load in loads),
+        f"{rung}.gap_median": milliseconds(load.gap_seconds(50) for load in loads),
+        f"{rung}.gap_95_percent": milliseconds(load.gap_seconds(95) for load in loads),
+    }
 
 
 def _warm_up(rungs: dict[str, Rung], clip: Clip) -> None:

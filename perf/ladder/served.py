@@ -10,7 +10,7 @@ from vireo_client import Client
 
 from perf.clips import Clip
 from perf.ladder.codecs import Coded
-from perf.load import run_streams
+from perf.load import Load, run_streams
 
 _SERVICE = "super_resolution"
 
@@ -20,13 +20,13 @@ class Streams:
 
     def __init__(self, url: str, *, streams: int) -> None:
         self._url, self._streams = url, streams
-        #: Of each run: the slowest stream's speed over the mean.
-        self.fairness: list[float] = []
+        #: What the load client saw, run by run.
+        self.loads: list[Load] = []
 
     def run(self, clip: Clip) -> Coded:
         """Work through the clip in every stream."""
         load = run_streams(self._url, _SERVICE, clip, streams=self._streams)
-        self.fairness.append(load.fairness)
+        self.loads.append(load)
         return Coded(frames=load.frames, digests={stream.digest for stream in load.streams})
 
 

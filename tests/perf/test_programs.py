@@ -27,7 +27,9 @@ def test_every_part_measured_something(measured):
     wanted = {
         "ladder.picture_service", "ladder.picture_service_4", "ladder.sequential", "ladder.sequential_8",
         "ladder.pipelined", "ladder.served_1", "ladder.served_2", "ladder.one_file", "ladder.network_alone",
-        "ladder.one_file/pipelined", "ladder.beyond_network.one_file/picture_service", "ladder.fairness.served_2",
+        "ladder.one_file/pipelined", "ladder.beyond_network.one_file/picture_service", "ladder.served_2.fairness",
+        "ladder.served_2.first_packet",
+        "ladder.served_2.cpu",
         "latency.first_packet/chunk", "latency.frame_beyond_network", "passthrough.ultrafast.stream/plain",
         "memory.one_stream", "memory.further_stream_beyond_codecs", "memory.10_times_longer",
         "profile.super_resolution.border_share", "profile.super_resolution.cpu/in_process",

@@ -10,6 +10,8 @@ BEGIN, END = "<!-- perf:begin -->", "<!-- perf:end -->"
 LADDER = {
     "ladder.pipelined": ([30.0, 40.0, 50.0], "frames/s", "higher"),
     "ladder.served_4": ([27.0, 38.0, 40.0], "frames/s", "higher"),
+    "ladder.pipelined.cpu": ([58.0], "ms", "lower"),
+    "ladder.served_4.cpu": ([61.0], "ms", "lower"),
     "ladder.served_4/pipelined": ([0.9, 0.95, 0.8], "ratio", "higher"),
     "memory.one_stream": ([950.0], "MB", "lower"),
 }
@@ -17,7 +19,7 @@ LADDER = {
 
 def test_medians_of_ratios_targets_and_where_it_comes_from(program, results_file):
     text = program("table", results_file("one", LADDER)).stdout
-    assert "| (e) our ensemble, 4 streams | 38.0 | 0.90 |" in text
+    assert "| (e) our ensemble, 4 streams | 38.0 | 0.90 | 61.0 |" in text
     assert "| 4 streams, of the in-process limit (d) | at least 0.9 | 0.9 (0.8 to 0.95) | yes |" in text
     assert "| memory of one 1080p passthrough stream, MB | at most 900 | 950 | **no** |" in text
     assert "2026-01-02, Some CPU, 2 cores" in text
