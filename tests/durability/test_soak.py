@@ -24,10 +24,3 @@ def test_callers_who_go_away_are_cleaned_up_after_and_a_full_server_says_when_to
     found = soak(abandoned=80)["abandoned"]
     assert found["most_open"] <= 64
     assert found["refused_with_a_time"] >= 1
-
-
-def test_whatever_is_killed_the_bytes_are_the_same(soak):
-    """Each stage, the server and the client, once, at a random moment of a job."""
-    found = soak(kills=6, frames=600, seed=3)["kills"]
-    assert (found["same_bytes"], found["kills"]) == (6, 6)
-    assert found["during_the_run"] >= 3
