@@ -170,37 +170,35 @@ class SegmentRunner:
         transport, watch, moment = server.transport, server.watch, server.watch.moment()
         label = f"{self.request}:{segment.index}"
         tries.sequence = None
-        try:
-            with (
-                transport.connect(self.service.name, label=label) as connection,
-                self.journal.write(segment.index) as writer,
-            ):
-                tries.sequence = connection.sequence
-                watch.add(connection)
-                try:
-                    while not exchange.is_done:
-                        self._send(connection, exchange)
-                        reply = self._receive(connection, exchange, server, moment)
-                        writer.add(reply.packets, reply.timing)
-                        tries.reached(exchange.frames_in)
-                        self.counter.set(segment.index, exchange.frames_out)
-                finally:
-                    watch.remove(connection)
-                exchange.check_frames()
-                result = SegmentResult(
-                    index=segment.index,
-                    frames_in=exchange.frames_in,
-                    frames_out=exchange.frames_out,
-                    notes=tuple(exchange.notes),
-                )
-                writer.finish(output=exchange.output, result=result, digest=packets_digest(segment.packets()))
-        except StageDiedError:
-            # Not before: to a stage that is dead or away nothing can be said.
-            watch.wait_until_ready(moment, seconds=_REPLACE_SECONDS, stopped=self._stopped)
-            raise
-        finally:
-            if tries.sequence is not None and not exchange.is_done:
-                transport.abort(self.service.name, tries.sequence)
+        with (
+            transport.connect(self.service.name, label=label) as connection,
+            self.journal.write(segment.index) as writer,
+        ):
+            tries.sequence = connection.sequence
+            watch.add(connection)
+            try:
+                while not exchange.is_done:
+                    self._send(connection, exchange)
+                    reply = self._receive(connection, exchange, server, moment)
+                    writer.add(reply.packets, reply.timing)
+                    tries.reached(exchange.frames_in)
+                    self.counter.set(segment.index, exchange.frames_out)
+            except BaseException as error:
+                if isinstance(error, StageDiedError):
+                    # Not before: to a stage that is dead or away nothing can be said.
+                    watch.wait_until_ready(moment, seconds=_REPLACE_SECONDS, stopped=self._stopped)
+                transport.abort(self.service.name, connection.sequence)
+                raise
+            finally:
+                watch.remove(connection)
+            exchange.check_frames()
+            result = SegmentResult(
+                index=segment.index,
+                frames_in=exchange.frames_in,
+                frames_out=exchange.frames_out,
+                notes=tuple(exchange.notes),
+            )
+            writer.finish(output=exchange.output, result=result, digest=packets_digest(segment.packets()))
         return result
 
     def _send(self, connection: Connection, exchange: Exchange) -> None:

@@ -106,6 +106,7 @@ class GrpcTransport:
     def __init__(self, url: str) -> None:
         self.url = url
         self._channels: dict[str, Any] = {}
+        self._retired: list[Any] = []
         self._steps: dict[str, list[str]] = {}
         self._lock = threading.Lock()
 
@@ -162,14 +163,17 @@ class GrpcTransport:
             self._stub("side").ModelInfer.future(_message(steps[0], sequence, sign), timeout=_ABORT_SECONDS)
 
     def reconnect(self) -> None:
-        """See `Transport.reconnect`."""
-        self.close()
+        """See `Transport.reconnect`. What hangs in the old connections is for those who wait there to give up."""
+        with self._lock:
+            self._retired += self._channels.values()
+            self._channels = {}
 
     def close(self) -> None:
         """See `Transport.close`."""
         with self._lock:
-            channels, self._channels = self._channels, {}
-        for channel in channels.values():
+            channels = [*self._retired, *self._channels.values()]
+            self._retired, self._channels = [], {}
+        for channel in channels:
             channel.close()
 
     def _config(self, model: str, stub: Any) -> Any:
@@ -249,14 +253,12 @@ class _GrpcConnection:
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[WireReply | ServiceError] = queue.SimpleQueue()
         self._error: ServiceError | None = None
-        self._outstanding = 0
         self._call = stub.ModelStreamInfer(iter(self._requests.get, None))
         self._reader = threading.Thread(target=self._read, name="vireo-replies", daemon=True)
         self._reader.start()
 
     def send(self, request: Request) -> None:
         """See `Connection.send`."""
-        self._outstanding += 1
         self._requests.put(_message(self._service, self.sequence, request))
 
     def receive(self, *, seconds: float) -> WireReply | None:
@@ -270,14 +272,14 @@ class _GrpcConnection:
         if isinstance(reply, ServiceError):
             self._error = reply
             raise reply
-        self._outstanding -= 1
         return reply
 
     def close(self) -> None:
         """See `Connection.close`."""
+        # The server ends the stream by itself when all was answered, and an abort answers all. To cancel while replies
+        # are on their way is a race inside Triton 2.51, of which it dies now and then.
         self._requests.put(None)
-        if not self._outstanding:  # All was answered, so the server ends the stream by itself.
-            self._reader.join(timeout=_CLOSE_SECONDS)
+        self._reader.join(timeout=_CLOSE_SECONDS)
         self._call.cancel()
         self._reader.join(timeout=_CLOSE_SECONDS)
 

@@ -92,10 +92,10 @@ class ServerWatch:
             try:
                 counts = self._transport.stage_counts(self._service)
             except UnavailableError:
-                # Nobody is there: whoever waits is told so by the broken stream, at once.
-                self._answered = time.monotonic()
+                # Nobody is there: whoever waits is told so by the broken stream, unless the network swallows that too.
                 with self._lock:  # A server that is started again counts from 0, and nothing was replaced.
                     self._counts = {}
+                self._silent()
             except ServiceError:
                 self._silent()
             else:
