@@ -21,6 +21,8 @@ __all__ = ["ServerWatch"]
 _LOOK_SECONDS = 0.5
 _ALIVE_SECONDS = 2.0
 """How often a sequence's life sign is sent; the server frees one that was silent for some 8 s."""
+_UNSEEN_SECONDS = 3.0
+"""A dead stage is gone from the statistics within about 1 s."""
 _LOST_SECONDS = 30.0
 """A server that answers no question for so long counts as gone, although its connection looks whole."""
 
@@ -79,11 +81,16 @@ class ServerWatch:
             )
 
     def wait_until_ready(self, moment: tuple[int, int], *, seconds: float, stopped: threading.Event) -> None:
-        """After a stage died: wait until it was replaced since `moment` and all stages are there, at most so long."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and not stopped.wait(0.1):
+        """After a stage died: wait until it was replaced since `moment` and all stages are there, at most so long.
+
+        One that was replaced before the first look cannot be seen to have been: where all stages are there for some
+        seconds, that is enough.
+        """
+        began = time.monotonic()
+        while time.monotonic() - began < seconds and not stopped.wait(0.1):
             with self._lock:
-                if self._ready and (len(self._changes) > moment[0] or self._counts is None):
+                seen = len(self._changes) > moment[0] or self._counts is None
+                if self._ready and (seen or time.monotonic() - began > _UNSEEN_SECONDS):
                     return
 
     def _watch(self) -> None:
