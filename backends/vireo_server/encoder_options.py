@@ -124,7 +124,7 @@ class EncoderKind:
     """One of libav's encoders and how our options are said to it.
 
     `pixel_formats` maps each layout of FRAMES to what libav's encoder takes; `even_sizes`: its 4:2:0 pictures have
-    even sizes only. `holds_hdr`: it writes mastering display and light level into the stream.
+    even sizes only.
     """
 
     name: str
@@ -136,7 +136,6 @@ class EncoderKind:
     crf: float | None = None
     crf_max: float = 0
     even_sizes: bool = False
-    holds_hdr: bool = False
 
     def options(self, options: EncoderOptions, *, color: Color, hdr: Hdr | None = None) -> dict[str, str]:
         """libav's private options of this encoder."""
@@ -163,17 +162,15 @@ _PLANAR: Mapping[PixelFormat, str] = {"nv12": "yuv420p", "p010": "yuv420p10le"}
 ENCODERS: dict[str, EncoderKind] = {
     "h264": EncoderKind(
         name="libx264", private=_x264, presets=_X26X_PRESETS, preset="veryfast", crf=20, crf_max=51, even_sizes=True,
-        holds_hdr=True,
         pixel_formats={"nv12": "nv12", "p010": "yuv420p10le"},
     ),
     "hevc": EncoderKind(
         name="libx265", private=_x265, presets=_X26X_PRESETS, preset="veryfast", crf=22, crf_max=51, even_sizes=True,
-        holds_hdr=True,
         pixel_formats=_PLANAR,
     ),
     "av1": EncoderKind(
         name="libsvtav1", private=_svt_av1, presets=tuple(map(str, range(14))), preset="8", crf=30, crf_max=63,
-        holds_hdr=True, pixel_formats=_PLANAR,
+        pixel_formats=_PLANAR,
     ),
     # The libvpx that PyAV carries codes 8 bit only.
     "vp9": EncoderKind(

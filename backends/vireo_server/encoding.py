@@ -135,11 +135,6 @@ class EncodeStage(Stage):
                 hdr=Hdr.from_json(self._start.get("hdr")),
             )
             self._notes = _size_notes(self._encoder)
-            if self._start.get("hdr") and not ENCODERS[self._options.codec].holds_hdr:
-                self._notes.append(
-                    f"{self._options.codec} holds no mastering display and no light level: they were left out; hevc, "
-                    "av1 and h264 hold them"
-                )
         if (self._encoder.width, self._encoder.height) != (width, height):
             raise BadInput(
                 f"the output picture changes from {self._encoder.width}x{self._encoder.height} to "

@@ -380,7 +380,8 @@ CASES: tuple[Case, ...] = (
          suffix=".mp4"),
     Case(name="hdr10", group=_PICTURES, comes="HDR10: PQ, BT.2020, mastering display, MaxCLL",
          color={"matrix": "bt2020nc", "transfer": "smpte2084", "chroma_location": "topleft"},
-         gives="all of it, to H.264, HEVC and AV1", suffix=".mkv", output=".mp4", options={"codec": "hevc"}, frames=12,
+         gives="all of it, in the stream and in the container", suffix=".mkv", output=".mp4",
+         options={"codec": "hevc"}, frames=12,
          clip={"codec": "libx265", "pixel_format": "yuv420p10le", "color": _HDR_COLOR,
                "options": {"x265-params": f"{_HDR}:{_QUIET}"}}, pixel_format="yuv420p10le"),
     # Times.

@@ -92,6 +92,8 @@ def check_tags(case, source, target, frame):
         assert after.color["matrix"] is not None
     assert {key: after.color[key] for key in case.color} == case.color
     assert after.hdr == before.hdr
+    if after.hdr and case.output == ".mp4":  # Some players read the container's boxes only.
+        assert all(name in target.read_bytes() for name in (b"mdcv", b"clli"))
     assert not frame.interlaced_frame
     with av.open(str(source)) as old, av.open(str(target)) as new:
         assert new.metadata.get("title") == old.metadata.get("title")

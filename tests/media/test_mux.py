@@ -249,6 +249,51 @@ def test_hevc_in_mp4_is_tagged_hvc1_and_colours_are_written(tmp_path: Path, sour
         assert (context.colorspace, context.color_range, context.color_trc, context.color_primaries) == (1, 1, 1, 1)
 
 
+MASTERING = {
+    "red": [[35400, 50000], [14600, 50000]],
+    "green": [[8500, 50000], [39850, 50000]],
+    "blue": [[6550, 50000], [2300, 50000]],
+    "white": [[15635, 50000], [16450, 50000]],
+    "min_luminance": [50, 10000],
+    "max_luminance": [10000000, 10000],
+}
+LIGHT = {"max_content": 1000, "max_average": 400}
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"),
+    [("hevc", "mp4"), ("h264", "mov"), ("hevc", "mkv"), ("vp9", "webm"), ("vp9", "mp4"), ("ffv1", "mkv")],
+)
+@pytest.mark.parametrize(
+    "hdr",
+    [
+        {"mastering_display": MASTERING, "content_light": LIGHT},
+        {"mastering_display": None, "content_light": LIGHT},
+        {"mastering_display": MASTERING, "content_light": None},
+    ],
+)
+def test_the_container_says_the_mastering_display(
+    tmp_path: Path, source: VideoInput, codec: str, suffix: str, hdr: dict[str, Any]
+) -> None:
+    """The coded stream here says nothing of it, so what is read back is what the container says."""
+    path = tmp_path / f"out.{suffix}"
+    mux(path, segments=[encode(range(5), codec=codec, hdr=hdr)], source=source)
+    assert as_numbers(probe(MediaSource(path)).description.hdr) == as_numbers(hdr)
+    assert [number for _, number in read_frames(path)] == list(range(5))
+    if suffix in ("mp4", "mov"):
+        data = path.read_bytes()
+        assert (b"mdcv" in data, b"clli" in data) == tuple(value is not None for value in hdr.values())
+
+
+def as_numbers(value: Any) -> Any:
+    """JSON with its [n, d] pairs as fractions, because Matroska keeps floating-point numbers."""
+    if isinstance(value, dict):
+        return {key: as_numbers(item) for key, item in value.items()}
+    if isinstance(value, list) and all(isinstance(item, int) for item in value):
+        return round(Fraction(*value), 6)
+    return [as_numbers(item) for item in value] if isinstance(value, list) else value
+
+
 @pytest.mark.parametrize("angle", [90, 180, -90])
 def test_rotation_is_kept(tmp_path: Path, angle: int) -> None:
     numbered_clip(tmp_path / "in.mp4", frames=10, size=(64, 48), rotation=angle)
