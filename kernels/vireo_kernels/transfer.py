@@ -24,7 +24,8 @@ from vireo_kernels.color import Layout
 from vireo_kernels.devices import adopt, result_array
 
 Curve = Literal["bt1886", "srgb", "pq", "hlg"]
-Primaries = Literal["bt709", "bt2020"]
+Primaries = Literal["bt709", "bt470bg", "smpte170m", "smpte432", "bt2020"]
+"""FFmpeg's names: HD, 625-line SD, 525-line SD, Display P3, UHD."""
 
 SDR_WHITE_IN_PQ = Fraction(203, 10_000)
 """The gain that brings SDR white to 203 cd/m2 of PQ's 10,000: reference white of ITU-R BT.2408."""

@@ -29,8 +29,8 @@ def test_the_public_names_are_the_promised_ones() -> None:
     assert sorted(vireo_kernels.__all__) == [
         "ColorSpec", "Fit", "LightSpec", "Normalization", "Pad", "SDR_WHITE_IN_PQ", "convert_light", "crop_image",
         "fit_exact", "fit_letterbox", "fit_short_side", "frames_shape", "frames_to_input", "frames_to_planes",
-        "frames_to_rgb", "pad_image", "pad_to_multiple", "planes_to_frames", "resize_image", "rgb_to_frames",
-        "surface_to_frames", "warm",
+        "frames_to_rgb", "hdr_to_sdr", "map_tones", "pad_image", "pad_to_multiple", "planes_to_frames", "resize_image",
+        "rgb_to_frames", "sdr_to_hdr", "surface_to_frames", "warm",
     ]  # fmt: skip
     for name in vireo_kernels.__all__:
         assert getattr(vireo_kernels, name) is not None

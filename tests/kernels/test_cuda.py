@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -26,17 +26,20 @@ from vireo_kernels import (
     fit_short_side,
     frames_shape,
     surface_to_frames,
+    tone_curves,
 )
 from vireo_kernels.cuda import frames_to_rgb as cuda_frames_to_rgb
 from vireo_kernels.cuda import layout as cuda_layout
 from vireo_kernels.cuda import network_input as cuda_network_input
 from vireo_kernels.cuda import resize as cuda_resize
 from vireo_kernels.cuda import rgb_to_frames as cuda_rgb_to_frames
+from vireo_kernels.cuda import tone_mapping as cuda_tone_mapping
 from vireo_kernels.cuda import transfer as cuda_transfer
 from vireo_kernels.cuda.runner import FOLDER
 from vireo_kernels.reference import color as reference_color
 from vireo_kernels.reference import network_input as reference_network_input
 from vireo_kernels.reference import resize as reference_resize
+from vireo_kernels.reference import tone_mapping as reference_tone_mapping
 from vireo_kernels.reference import transfer as reference_transfer
 
 COLORS = [
@@ -155,6 +158,21 @@ def test_convert_light(rng: np.random.Generator, runner: Any, to_host: Any, dtyp
         np.testing.assert_array_equal(to_host(out), reference_transfer.convert_light(rgb, **options))
 
 
+@pytest.mark.parametrize("curve", get_args(tone_curves.ToneCurve))
+def test_map_tones(rng: np.random.Generator, runner: Any, to_host: Any, curve: Any) -> None:
+    table = tone_curves.tone_table(curve, 1000)
+    for (width, height), layout, offset in itertools.product(
+        [(1, 1), (5, 3), (16, 4), (31, 3)], ("planar", "interleaved"), (0, 2)
+    ):
+        shape = (2, 3, height, width) if layout == "planar" else (2, height, width, 3)
+        rgb = rng.integers(0, 65536, shape).astype(np.uint16)
+        expected = reference_tone_mapping.map_tones(rgb, table=table, layout=layout)  # type: ignore[arg-type]
+        source, out = runner.place(rgb, offset=offset), runner.empty(shape, "uint16")
+        for target in (out, source):  # in place last
+            cuda_tone_mapping.map_tones(source, table=table, layout=layout, out=target, runner=runner)  # type: ignore[arg-type]
+            np.testing.assert_array_equal(to_host(target), expected)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_surface_to_frames(rng: np.random.Generator, runner: Any, to_host: Any, dtype: Any) -> None:
     for (width, height), pitch in itertools.product(SIZES, (0, 16, 3)):
@@ -197,6 +215,7 @@ def test_every_kernel_has_vector_accesses(rng: np.random.Generator, runner: Any)
     frames = runner.place(rng.integers(0, 256, (1, 96, 128), np.uint8))
     rgb = runner.place(rng.integers(0, 256, (1, 3, 64, 128), np.uint8))
     small = runner.empty((1, 3, 16, 32), "uint8")
+    sixteen = runner.place(np.zeros((1, 3, 16, 32), np.uint16))
     sdr, hdr = LightSpec(curve="bt1886", primaries="bt709"), LightSpec(curve="pq", primaries="bt2020")
     works = {
         "resize": lambda: cuda_resize.resize_image(
@@ -208,6 +227,9 @@ def test_every_kernel_has_vector_accesses(rng: np.random.Generator, runner: Any)
         "transfer": lambda: cuda_transfer.convert_light(
             rgb, source=sdr, target=hdr, gain=SDR_WHITE_IN_PQ, layout="planar",
             out=runner.empty(rgb.shape, "uint16"), runner=runner,
+        ),
+        "tone_mapping": lambda: cuda_tone_mapping.map_tones(
+            sixteen, table=tone_curves.tone_table("bt2446a", 1000), layout="planar", out=sixteen, runner=runner
         ),
         "layout": lambda: cuda_layout.surface_to_frames(
             frames[0, :64], frames[0, 64:], out=runner.empty((96, 128), "uint8"), runner=runner
@@ -236,4 +258,7 @@ def test_the_sources_have_the_references_numbers() -> None:
     assert value("ENCODE16_BITS") == coefficients.ENCODE_BITS[16]
     assert value("DITHER_BITS") == coefficients.DITHER_BITS
     assert value("MANTISSA_BITS") == curves.MANTISSA_BITS
+    assert value("LEVEL_BITS") == tone_curves.LEVEL_BITS
+    assert value("FACTOR_BITS") == tone_curves.FACTOR_BITS
+    assert value("WEIGHT_BITS") == tone_curves.WEIGHT_BITS
     assert f"LIGHT_ONE = 1LL << {curves.LIGHT_BITS};" in text

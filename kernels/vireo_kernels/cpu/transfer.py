@@ -32,7 +32,7 @@ def _leading_zeros(typing_context, value):
 
 
 @compiled
-def _code_of_light(light, thresholds, first, steps):
+def code_of_light(light, thresholds, first, steps):
     """The code of a light: that of its bucket's beginning, and one more for each further code that begins below it."""
     shift = max(63 - MANTISSA_BITS - _leading_zeros(light), 0)
     code = np.int64(first[(shift << MANTISSA_BITS) + (light >> shift)])
@@ -56,7 +56,7 @@ def _convert(rgb, planes, step, table, factors, shift, thresholds, first, steps,
             for colour in range(3):
                 light = factors[colour, 0] * red + factors[colour, 1] * green + factors[colour, 2] * blue + half
                 light = min(max(light >> shift, np.int64(0)), np.int64(LIGHT_ONE))
-                out[base + colour * planes] = _code_of_light(light, thresholds, first, steps)
+                out[base + colour * planes] = code_of_light(light, thresholds, first, steps)
 
 
 def convert_light(

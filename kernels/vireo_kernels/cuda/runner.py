@@ -47,6 +47,12 @@ def blocks(items: tuple[int, int, int], threads: tuple[int, int]) -> tuple[int, 
     return -(-items[0] // threads[0]), -(-items[1] // threads[1]), items[2]
 
 
+def spread(runner: Runner, units: int, *, pictures: int) -> tuple[int, int, int]:
+    """The items of a kernel that takes `units` of each picture in any order, over all threads of a block."""
+    rows = runner.threads[1]
+    return -(-units // rows), rows, pictures
+
+
 def import_cupy(function: str) -> Any:
     """CuPy, or ImportError with the line that installs it."""
     try:

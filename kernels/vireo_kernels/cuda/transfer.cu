@@ -2,27 +2,10 @@
 // Signal to light to signal; launched by transfer.py, specified by ../reference/transfer.py.
 //
 // A thread converts 16 pixels: 16-byte loads and stores, tables for both curves, 64-bit arithmetic for the matrix.
-#include "vector.cuh"
+#include "curve.cuh"
 
 constexpr int PIXELS = 16;
-constexpr int MANTISSA_BITS = 12;  // held against curves.py by a test
 constexpr long long LIGHT_ONE = 1LL << 31;
-
-struct Curve {
-    const u32* thresholds;
-    const u16* first;
-    int steps;
-
-    // The code of a light: that of its bucket's beginning, and one more for each further code that begins below it.
-    // Not inlined: there are 96 calls, and the tables' latency hides the call.
-    __device__ __noinline__ u16 code_of(long long value) const {
-        const u32 light = u32(value);
-        const int shift = max(31 - MANTISSA_BITS - leading_zeros(light), 0);
-        int code = first[(shift << MANTISSA_BITS) + (light >> shift)];
-        for (int i = 0; i < steps; ++i) code += thresholds[code + 1] <= light;
-        return u16(code);
-    }
-};
 
 struct Matrix {
     int m[3][3];
@@ -39,7 +22,7 @@ template <typename In>
 __device__ __forceinline__ void convert(
     const In* rgb, u16* out, const u32* table, const Curve curve, const Matrix matrix, long long plane, bool interleaved,
     bool aligned, bool aligned_out) {
-    const long long first = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * PIXELS;
+    const long long first = unit() * PIXELS;
     if (first >= plane) return;
     const int count = int(plane - first < PIXELS ? plane - first : PIXELS);
     const long long picture = 3 * plane * blockIdx.z;

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vireo_kernels.arguments import Array
-from vireo_kernels.cuda.runner import Runner, is_aligned, whole
+from vireo_kernels.cuda.runner import Runner, is_aligned, spread, whole
 from vireo_kernels.curves import code_table, light_matrix, light_table
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def convert_light(
     runner.launch(
         "transfer.cu",
         f"convert_light_{rgb.dtype}",
-        items=(-(-plane // PIXELS), 1, rgb.shape[0]),
+        items=spread(runner, -(-plane // PIXELS), pictures=rgb.shape[0]),
         arguments=[
             rgb,
             out,

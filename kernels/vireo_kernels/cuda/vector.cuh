@@ -75,3 +75,9 @@ template <typename T>
 __device__ __forceinline__ T clipped(T value, T low, T high) {
     return value < low ? low : value > high ? high : value;
 }
+
+// Which unit of a picture's pixels this thread works on, where their rows do not matter: runner.py's `spread` launches it.
+__device__ __forceinline__ long long unit() {
+    const long long column = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
+    return row * gridDim.x * blockDim.x + column;
+}
