@@ -27,6 +27,7 @@ from vireo_server.formats import (
     Format,
     Layout,
     PixelFormat,
+    check_frames,
 )
 from vireo_server.hdr import Hdr
 from vireo_server.sequences import Stage
@@ -59,7 +60,7 @@ class EncodeStage(Stage):
 
     def listen(self, request: Request) -> None:
         """Pass on what an earlier stage could not do."""
-        self._format = Format.from_json(request.json("FORMAT"))
+        self._format = Format.from_json(request.json("FORMAT"), stage="encode")
         self._format.raise_error()
 
     def open(self, request: Request) -> None:
@@ -74,11 +75,19 @@ class EncodeStage(Stage):
         """Encode the rows that are pictures; END empties the encoder."""
         format = self._format
         frames, output, timing = request.array("FRAMES"), request.array("OUTPUT"), request.array("TIMING")
+        if ((timing[:, ROW] >= len(output)) | (timing[:, ROW] < NO_PICTURE)).any():
+            raise BadInput(
+                f"TIMING names rows that OUTPUT, {output.shape}, does not have; send packets to a service, not frames "
+                "to a stage",
+                stage="encode",
+            )
         done: list[tuple[bytes, list[int]]] = []
         for index, row in enumerate(timing):
             if row[KIND] not in (SOURCE, GENERATED) or row[ROW] == NO_PICTURE:
                 continue
             untouched = row[ROW] == UNTOUCHED
+            if untouched:
+                check_frames(frames, format, stage="encode")
             shape = (format.height, format.width) if untouched else _size(output, layout=format.layout)
             encoder = self._ready(format, width=int(shape[1]), height=int(shape[0]))
             picture = frames[index] if untouched else self._convert(output[int(row[ROW])], format)

@@ -5,6 +5,7 @@
     ├─ BadInput           INVALID_ARG: the caller's input or options; sending it again does not help
     ├─ Unavailable        UNAVAILABLE: full, draining or restarting; try again later
     ├─ Internal           INTERNAL: a fault of ours or a dead process; try again as a new stream
+    ├─ ScriptFailed       SCRIPT: a service's script failed; the same frames would fail again (to Triton: INTERNAL)
     └─ Cancelled          CANCELLED: the caller aborted the stream
 
     SettingError          a model's `config.pbtxt` is wrong; the model does not load (a ValueError)
@@ -15,11 +16,12 @@ there is one, the time in the video.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
-Code = Literal["INVALID_ARG", "UNAVAILABLE", "INTERNAL", "CANCELLED"]
+Code = Literal["INVALID_ARG", "UNAVAILABLE", "INTERNAL", "SCRIPT", "CANCELLED"]
 
 
 class StageError(Exception):
@@ -41,7 +43,15 @@ class StageError(Exception):
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> StageError:
-        """The error that an earlier stage wrote into FORMAT."""
+        """The error that an earlier stage wrote into FORMAT. Raises KeyError, ValueError where it is none."""
+        seconds = value["time"]
+        number = isinstance(seconds, int | float) and abs(seconds) < math.inf
+        if (
+            not isinstance(value["message"], str)
+            or not isinstance(value["stage"], str)
+            or not (number or seconds is None)
+        ):
+            raise ValueError(f"error is {value!r}; message and stage must be texts, time a number or null")
         return BY_CODE[value["code"]](value["message"], stage=value["stage"], seconds=value["time"])
 
 
@@ -63,13 +73,21 @@ class Internal(StageError, RuntimeError):
     code = "INTERNAL"
 
 
+class ScriptFailed(StageError, RuntimeError):
+    """What a service's own script raised, or returned wrongly: for its author, not worth another try."""
+
+    code = "SCRIPT"
+
+
 class Cancelled(StageError):
     """The caller aborted the stream."""
 
     code = "CANCELLED"
 
 
-BY_CODE: dict[str, type[StageError]] = {kind.code: kind for kind in (BadInput, Unavailable, Internal, Cancelled)}
+BY_CODE: dict[str, type[StageError]] = {
+    kind.code: kind for kind in (BadInput, Unavailable, Internal, ScriptFailed, Cancelled)
+}
 
 
 class SettingError(ValueError):

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
-from vireo_server.errors import StageError
+from vireo_server.errors import BadInput, StageError
 
 PixelFormat = Literal["nv12", "p010"]
 Layout = Literal["planar", "interleaved"]
@@ -34,6 +35,12 @@ class Color:
     primaries: str
     chroma_location: str
 
+    def __post_init__(self) -> None:
+        """Refuse what is no name."""
+        for name, value in vars(self).items():
+            if not isinstance(value, str):
+                raise ValueError(f"color.{name} is {value!r}; it must be a name")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
@@ -53,15 +60,36 @@ class Format:
     #: What the stages before want REPORT to say: `pending`, `frames_in`, `notes`, `profile`.
     report: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuse what no stage writes: the stages' ports are as open as the service's."""
+        for name, allowed in (("pixel_format", get_args(PixelFormat)), ("layout", get_args(Layout))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
+        for name, values in (("width", (self.width,)), ("height", (self.height,)), ("time_base", self.time_base)):
+            if not all(isinstance(value, int) and 0 < value < 1 << 31 for value in values):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: 1 to {(1 << 31) - 1}")
+        for name in ("options", "report"):
+            if not isinstance(getattr(self, name), dict):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be an object")
+        if self.error is not None:
+            StageError.from_json(self.error)
+
     def to_json(self) -> str:
         """As the tensor FORMAT carries it."""
         return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Format:
-        """The value that another stage wrote."""
-        color = Color(**value["color"])
-        return cls(**{**value, "color": color, "time_base": tuple(value["time_base"]), "pad": tuple(value["pad"])})
+    def from_json(cls, value: dict[str, Any], *, stage: str) -> Format:
+        """The value that another stage wrote. Raises BadInput, in the name of `stage`, where it is none."""
+        try:
+            color = Color(**value["color"])
+            return cls(**{**value, "color": color, "time_base": tuple(value["time_base"]), "pad": tuple(value["pad"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInput(
+                f"FORMAT cannot be read ({type(error).__name__}: {error}); send packets to a service, not "
+                "frames to a stage",
+                stage=stage,
+            ) from error
 
     def failed(self, error: StageError) -> Format:
         """The same format, carrying an error to the last stage."""
@@ -83,6 +111,17 @@ def frame_shape(*, width: int, height: int, pixel_format: PixelFormat) -> tuple[
     sample."""
     sample_bytes = 2 if pixel_format == "p010" else 1
     return height + (height + 1) // 2, 2 * ((width + 1) // 2) * sample_bytes
+
+
+def check_frames(frames: npt.NDArray[np.uint8], format: Format, *, stage: str) -> None:
+    """Hold the size of the pictures in FRAMES against FORMAT. Raises BadInput, in the name of `stage`."""
+    shape = frame_shape(width=format.width, height=format.height, pixel_format=format.pixel_format)
+    if frames.shape[1:] != shape:
+        raise BadInput(
+            f"FRAMES is {frames.shape}; pictures of {format.width}x{format.height} {format.pixel_format} are "
+            f"{('T', *shape)}; send packets to a service, not frames to a stage",
+            stage=stage,
+        )
 
 
 def spare_rows(format: Format) -> dict[str, Any]:

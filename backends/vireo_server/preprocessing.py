@@ -19,6 +19,7 @@ from vireo_server.formats import (
     Format,
     Layout,
     PixelFormat,
+    check_frames,
     frame_shape,
     spare_rows,
 )
@@ -52,7 +53,7 @@ class PreprocessStage(Stage):
 
     def listen(self, request: Request) -> None:
         """Pass on what decode could not do."""
-        self._format = Format.from_json(request.json("FORMAT"))
+        self._format = Format.from_json(request.json("FORMAT"), stage="preprocess")
         self._format.raise_error()
 
     def open(self, request: Request) -> None:
@@ -62,6 +63,7 @@ class PreprocessStage(Stage):
         """INPUT, TIMING and FORMAT for one request."""
         format = replace(self._format, layout=self._settings.layout)
         frames, timing = request.array("FRAMES"), request.array("TIMING").copy()
+        check_frames(frames, format, stage="preprocess")
         sources = np.flatnonzero(timing[:, KIND] == SOURCE)
         timing[:, ROW] = NO_PICTURE
         if format.pixel_format == "p010" and self._settings.ten_bit == "untouched":

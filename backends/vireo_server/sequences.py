@@ -24,7 +24,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from vireo_server.errors import BadInput, Cancelled, Internal, StageError, Unavailable
+from vireo_server.errors import BadInput, Cancelled, Internal, ScriptFailed, StageError, Unavailable
 from vireo_server.heartbeat import Heartbeat
 from vireo_server.wire import Request, Tensors, log_error, log_warning
 
@@ -213,16 +213,9 @@ class _Stream:
         streams.heartbeat.streams(streams.working())
 
     def _answer(self, request: Request) -> None:
+        """Every request is answered, whatever is wrong with it or with us: its caller would wait for ever."""
         try:
-            try:
-                tensors = self._step(request)
-            except StageError as error:
-                self._tell(error)
-                self._fail(error)
-                tensors = self._pass_on(error)
-            request.answer(tensors)
-        except StageError as error:
-            request.refuse(error)
+            self._try_to_answer(request)
         except Exception as error:  # noqa: BLE001 - the border between our code and Triton
             log_error(f"{self.streams._name}: stream {self.name} chunk {self.chunk}: {traceback.format_exc()}")
             fault = Internal(
@@ -234,6 +227,18 @@ class _Stream:
                 request.answer(self._pass_on(fault))
             except StageError as refused:
                 request.refuse(refused)
+
+    def _try_to_answer(self, request: Request) -> None:
+        try:
+            try:
+                tensors = self._step(request)
+            except StageError as error:
+                self._tell(error)
+                self._fail(error)
+                tensors = self._pass_on(error)
+            request.answer(tensors)
+        except StageError as error:
+            request.refuse(error)
 
     def _step(self, request: Request) -> Tensors:
         if request.start:
@@ -277,7 +282,7 @@ class _Stream:
 
     def _tell(self, error: StageError) -> None:
         """Once in the log, by the stage where it began. A full server and a caller who stops are no news there."""
-        if self._error is None and isinstance(error, BadInput | Internal):
+        if self._error is None and isinstance(error, BadInput | Internal | ScriptFailed):
             log_warning(
                 f"{self.streams._name}: stream {self.name} failed at chunk {self.chunk}: {error} [{error.code}]"
             )

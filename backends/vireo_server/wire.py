@@ -23,6 +23,7 @@ def _triton() -> Any:
     return triton_python_backend_utils
 
 
+_MOST_MESSAGE_BYTES = 4000
 _START, _END = 1, 2  # TRITONSERVER_REQUEST_FLAG_SEQUENCE_START and _END
 
 
@@ -65,7 +66,7 @@ class Request:
         text = self.text(name)
         try:
             value = json.loads(text) if text else {}
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise BadInput(f"input {name} is not JSON ({error}): {text[:80]!r}", stage=self._stage) from error
         if not isinstance(value, dict):
             raise BadInput(f"input {name} is {type(value).__name__}; send a JSON object", stage=self._stage)
@@ -89,8 +90,8 @@ class Request:
         `triton_grpc_error`, makes version 2.51 crash (signal 11 within some twenty errors). So a message ends with its
         code in brackets, and a caller can tell what to try again.
         """
-        code = getattr(_triton().TritonError, error.code)
-        message = f"{error} [{error.code}]"
+        code = getattr(_triton().TritonError, error.code, _triton().TritonError.INTERNAL)
+        message = f"{shortened(str(error))} [{error.code}]"
         self._send(_triton().InferenceResponse(output_tensors=[], error=_triton().TritonError(message, code)))
 
     def _send(self, response: Any) -> None:
@@ -117,6 +118,16 @@ def call_service(service: str, stream: str, tensors: Tensors, *, start: bool, en
     if response.has_error():
         raise CallFailed(response.error().message())
     return lambda name: _triton().get_output_tensor_by_name(response, name).as_numpy()
+
+
+def shortened(message: str) -> str:
+    """A message that gRPC can carry: it takes 8 KB, and a message may quote what the caller sent."""
+    data = message.encode("utf-8", errors="replace")
+    if len(data) <= _MOST_MESSAGE_BYTES:
+        return data.decode()
+    half = _MOST_MESSAGE_BYTES // 2
+    first, last = (part.decode(errors="ignore") for part in (data[:half], data[-half:]))
+    return f"{first} ... {last}"
 
 
 class CallFailed(Exception):

@@ -8,6 +8,7 @@
         ├── WaitError(TimeoutError)                nothing came for too long: tried again
         ├── FaultError(RuntimeError)               a bug on the server: tried again twice
         │   └── StageDiedError                     a stage's process died: tried again when it is back
+        ├── ScriptFailedError(RuntimeError)        the service's own script failed: final
         ├── RefusedError(ValueError)               the service refuses the input: final
         ├── UnknownServiceError(LookupError)       nobody serves that name
         └── CancelledError(RuntimeError)           stopped by the caller
@@ -27,6 +28,7 @@ __all__ = [
     "FaultError",
     "RefusedError",
     "RestartingError",
+    "ScriptFailedError",
     "ServiceError",
     "StageDiedError",
     "UnavailableError",
@@ -80,6 +82,10 @@ class StageDiedError(FaultError):
     """A stage's process died, or was replaced, with the segment in it."""
 
 
+class ScriptFailedError(ServiceError, RuntimeError):
+    """The service's own script failed, and would again: its lines are in the message, below the first."""
+
+
 class RefusedError(ServiceError, ValueError):
     """The service refuses the input; to try again changes nothing."""
 
@@ -114,7 +120,7 @@ def stream_error(message: str, *, url: str, doing: str) -> ServiceError:
 
 
 def _translate(code: str, message: str, *, url: str, doing: str) -> ServiceError:
-    message = _ENSEMBLE.sub("", " ".join(message.split()))
+    message = _ENSEMBLE.sub("", "\n".join(line.rstrip() for line in message.splitlines() if line.strip()))
     written = _WRITTEN_CODE.search(message)
     if written is not None:
         code, message = written[1], message[: written.start()]
@@ -135,6 +141,8 @@ def _translate(code: str, message: str, *, url: str, doing: str) -> ServiceError
         return WaitError(f"{doing}: the server at {url!r} did not answer in time ({message}); look at its log and load")
     if code in ("INVALID_ARGUMENT", "INVALID_ARG", "UNSUPPORTED", "UNIMPLEMENTED", "ALREADY_EXISTS", "OUT_OF_RANGE"):
         return RefusedError(f"{doing}: {message}")
+    if code == "SCRIPT":
+        return ScriptFailedError(f"{doing}: {message}")
     if code == "NOT_FOUND":
         return UnknownServiceError(f"{doing}: the server at {url!r} does not know it: {message}")
     if code == "CANCELLED":

@@ -233,7 +233,8 @@ class SegmentRunner:
             base = Fraction(*self.stream.time_base)
             place += f" ({clock(segment.first_pts * base)} to {clock(segment.end_pts * base)})"
         named = f" (stream {tries.sequence})" if tries.sequence else ""
-        return type(error)(f"{place}: {error}" + (f" ({spent})" if spent else "") + named)
+        first, separator, lines = str(error).partition("\n")
+        return type(error)(f"{place}: {first}" + (f" ({spent})" if spent else "") + named + separator + lines)
 
 
 class _Tries:

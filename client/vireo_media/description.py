@@ -93,12 +93,12 @@ class StreamDescription:
             if value is None and optional:
                 continue
             if not _is_rational(value):
-                raise _wrong(name, value, "[n, d] with n and d greater than 0" + (", or null" if optional else ""))
+                raise _wrong(name, value, f"[n, d] with n and d in 1..{_MOST}" + (", or null" if optional else ""))
         for name in ("width", "height"):
-            if not _is_int(getattr(self, name)) or getattr(self, name) < 1:
-                raise _wrong(name, getattr(self, name), "a number of pixels greater than 0")
-        if not _is_int(self.rotation):
-            raise _wrong("rotation", self.rotation, "a whole number of degrees")
+            if not _is_int(getattr(self, name), least=1, most=_MOST):
+                raise _wrong(name, getattr(self, name), f"a number of pixels in 1..{_MOST}")
+        if not _is_int(self.rotation, least=-360, most=360):
+            raise _wrong("rotation", self.rotation, "a whole number of degrees in -360..360")
         if self.field_order is not None and self.field_order not in FIELD_ORDERS:
             raise _wrong("field_order", self.field_order, f"{', '.join(FIELD_ORDERS)}, or null")
         _check_keys("color", self.color, COLOR_KEYS)
@@ -106,12 +106,15 @@ class StreamDescription:
             if value is not None and not isinstance(value, str):
                 raise _wrong(f"color.{key}", value, "one of FFmpeg's names, or null")
         if self.hdr is not None:
-            _check_keys("hdr", self.hdr, ("mastering_display", "content_light"))
+            _check_hdr(self.hdr)
         if self.emit is not None and not (
-            len(self.emit) == 2 and all(_is_int(value) for value in self.emit) and self.emit[0] < self.emit[1]
+            isinstance(self.emit, tuple)
+            and len(self.emit) == 2
+            and all(_is_int(value) for value in self.emit)
+            and self.emit[0] < self.emit[1]
         ):
             raise _wrong("emit", self.emit, "[first, end) in pts with first < end, or null")
-        if self.frames_total is not None and (not _is_int(self.frames_total) or self.frames_total < 0):
+        if self.frames_total is not None and not _is_int(self.frames_total, least=0):
             raise _wrong("frames_total", self.frames_total, "a number of frames, or null")
         _check_keys("encoder", self.encoder, tuple(ENCODER_DEFAULTS))
         _check_keys("decoder", self.decoder, tuple(DECODER_DEFAULTS))
@@ -168,7 +171,7 @@ def _parse(stream: str | Mapping[str, Any]) -> Mapping[str, Any]:
         return stream
     try:
         values = json.loads(stream)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(
             f"STREAM: not JSON ({error}); got {stream[:80]!r}; allowed is a JSON object with START and nothing "
             f"afterwards"
@@ -184,17 +187,56 @@ def _check_keys(name: str, value: object, known: tuple[str, ...]) -> None:
     unknown = sorted(set(value) - set(known))
     if unknown:
         raise InputError(
-            f"{name}: unknown key {unknown[0]!r}; known are {', '.join(known)}; remove it or mend its name"
+            f"{name}: unknown key {unknown[0][:80]!r}; known are {', '.join(known)}; remove it or mend its name"
         )
 
 
+def _check_hdr(value: object) -> None:
+    _check_keys("hdr", value, ("mastering_display", "content_light"))
+    assert isinstance(value, Mapping)
+    display, light = value.get("mastering_display"), value.get("content_light")
+    if display is not None:
+        _check_keys("hdr.mastering_display", display, (*_POINTS, *_LUMINANCES))
+        for name, entry in display.items():
+            parts = [entry] if name in _LUMINANCES else entry
+            if entry is not None and not (
+                isinstance(parts, list | tuple)
+                and len(parts) == (1 if name in _LUMINANCES else 2)
+                and all(_is_rational(tuple(part) if isinstance(part, list) else part, least=0) for part in parts)
+            ):
+                allowed = "[n, d]" if name in _LUMINANCES else "[[n, d], [n, d]]"
+                raise _wrong(
+                    f"hdr.mastering_display.{name}", entry, f"{allowed} with n in 0..{_MOST} and d from 1, or null"
+                )
+    if light is not None:
+        names = ("max_content", "max_average")
+        _check_keys("hdr.content_light", light, names)
+        if not all(_is_int(light.get(name), least=0, most=_MOST_NITS) for name in names):
+            raise _wrong("hdr.content_light", dict(light), f"max_content and max_average in 0..{_MOST_NITS}, or null")
+
+
+_POINTS = ("red", "green", "blue", "white")
+_LUMINANCES = ("min_luminance", "max_luminance")
+_MOST = 2**31 - 1
+"""libav's rationals and sizes are C's ints."""
+_MOST_NITS = 2**16 - 1
+"""CTA-861.3 has 16 bits for a light level."""
+
+
 def _wrong(name: str, value: object, allowed: str) -> InputError:
-    return InputError(f"STREAM: {name} cannot be {value!r}; allowed is {allowed}")
+    said = repr(value)
+    return InputError(f"STREAM: {name} cannot be {said[:200]}{'...' * (len(said) > 200)}; allowed is {allowed}")
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _is_int(value: object, *, least: int = -(2**63), most: int = 2**63 - 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _is_rational(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and all(_is_int(part) and part > 0 for part in value)
+def _is_rational(value: object, *, least: int = 1) -> bool:
+    """`least` is the numerator's."""
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and _is_int(value[0], least=least, most=_MOST)
+        and _is_int(value[1], least=1, most=_MOST)
+    )

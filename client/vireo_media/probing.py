@@ -151,14 +151,18 @@ def _field_order(number: int, frame: av.VideoFrame | None) -> str | None:
 def _hdr(side_data: Mapping[Type, bytes]) -> dict[str, Any] | None:
     """Mastering display and light level as JSON: rationals as [n, d]; chromaticities red, green, blue, white as [x, y].
 
-    The layouts are libavutil's AVMasteringDisplayMetadata (12 AVRationals, two flags) and AVContentLightMetadata.
+    The layouts are libavutil's AVMasteringDisplayMetadata (12 AVRationals, two flags) and AVContentLightMetadata. What
+    cannot be (a damaged header) counts as not said.
     """
     mastering = light = None
     data = side_data.get(Type.MASTERING_DISPLAY_METADATA)
     if data is not None and len(data) >= 88:
         numbers = struct.unpack("<22i", data[:88])
         pairs = [list(numbers[i : i + 2]) for i in range(0, 20, 2)]
-        has_primaries, has_luminance = numbers[20], numbers[21]
+        has_primaries, has_luminance = (
+            flag and all(numerator >= 0 and denominator > 0 for numerator, denominator in values)
+            for flag, values in ((numbers[20], pairs[:8]), (numbers[21], pairs[8:]))
+        )
         mastering = {
             name: [pairs[2 * i], pairs[2 * i + 1]] if has_primaries else None
             for i, name in enumerate(("red", "green", "blue", "white"))
@@ -168,7 +172,8 @@ def _hdr(side_data: Mapping[Type, bytes]) -> dict[str, Any] | None:
     data = side_data.get(Type.CONTENT_LIGHT_LEVEL)
     if data is not None and len(data) >= 8:
         most, average = struct.unpack("<2I", data[:8])
-        light = {"max_content": most, "max_average": average}
+        if max(most, average) < 1 << 16:  # CTA-861.3 has 16 bits for each.
+            light = {"max_content": most, "max_average": average}
     if mastering is None and light is None:
         return None
     return {"mastering_display": mastering, "content_light": light}

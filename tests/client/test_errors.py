@@ -11,6 +11,7 @@ from vireo_client.errors import (
     FaultError,
     RefusedError,
     RestartingError,
+    ScriptFailedError,
     ServiceError,
     StageDiedError,
     UnavailableError,
@@ -47,6 +48,12 @@ class GrpcError(grpc.RpcError):
         ),
         ("encode: a bug [INTERNAL]", None, FaultError, "failed: encode: a bug; look at its log"),
         ("decode: aborted [CANCELLED]", None, CancelledError, "stopped: decode: aborted"),
+        (
+            "in ensemble 'sr', script: a.py failed in process: KeyError: 'a'\n  a.py:3 in process: x\n\n [SCRIPT]",
+            None,
+            ScriptFailedError,
+            "KeyError: 'a'\n  a.py:3 in process: x",
+        ),
         # Triton's own words.
         ("Stub process 'decode_0_0' is not healthy.", None, StageDiedError, "is not healthy"),
         ("Request for unknown model: 'x' has no available versions", None, RestartingError, "takes no more now"),

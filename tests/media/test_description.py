@@ -44,6 +44,12 @@ def test_stream_has_the_contracts_keys_and_comes_back_from_its_text() -> None:
         ({"color": {"tint": "blue"}}, "unknown key 'tint'"),
         ({"color": {"matrix": 1}}, "color.matrix"),
         ({"hdr": {"dolby": 1}}, "unknown key 'dolby'"),
+        ({"hdr": {"mastering_display": {"red": [[1, 0], [1, 2]]}}}, "hdr.mastering_display.red"),
+        ({"hdr": {"mastering_display": {"max_luminance": 1000}}}, "hdr.mastering_display.max_luminance"),
+        ({"hdr": {"content_light": {"max_content": 1 << 16, "max_average": 1}}}, "hdr.content_light"),
+        ({"time_base": (1, 1 << 31)}, "time_base"),
+        ({"width": 1 << 31}, "width"),
+        ({"emit": 5}, "emit"),
         ({"emit": (5, 5)}, "emit"),
         ({"frames_total": -1}, "frames_total"),
         ({"encoder": {"bitrate": 1}}, "unknown key 'bitrate'"),
@@ -61,6 +67,7 @@ def test_a_description_that_cannot_be_is_refused(change: dict[str, object], word
         ({"contract": 2}, "contract cannot be 2"),
         ({"extradata": "no base64!"}, "extradata"),
         ({"codec": None}, "codec"),
+        ({"codec": ["x" * 70000]}, r"codec cannot be .{200}\.\.\.; allowed"),
     ],
 )
 def test_text_that_is_no_stream_is_refused(change: dict[str, object], words: str) -> None:
@@ -74,6 +81,8 @@ def test_missing_keys_and_no_json_are_refused() -> None:
         StreamDescription.from_json({"contract": 1})
     with pytest.raises(InputError, match="not JSON"):
         StreamDescription.from_json("{")
+    with pytest.raises(InputError, match="not JSON"):
+        StreamDescription.from_json("[" * 100_000)
     with pytest.raises(InputError, match="allowed is a JSON object"):
         StreamDescription.from_json("[]")
 

@@ -18,6 +18,10 @@ def make_streams():
         opened = 0
         closed = 0
 
+        def listen(self, request):
+            if "UNSAYABLE" in request._request.tensors:
+                raise BadInput("its time is no number", stage="counting", seconds="x")
+
         def open(self, request):
             type(self).opened += 1
             self.steps = 0
@@ -110,6 +114,13 @@ def test_a_bug_is_an_error_of_one_stream(make_streams, request_of):
     assert "KeyError: 'bug'" in error.text
     assert "fault of the server" in error.text
     assert submit(request_of({}, chunk=0, start=True, end=True, stream="b")).wait().error is None
+
+
+def test_an_error_that_cannot_even_be_said_is_answered(make_streams, request_of):
+    _, submit, _ = make_streams()
+    error = submit(request_of({"UNSAYABLE": True}, chunk=0, start=True, stream="a")).wait().error
+    assert "fault of the server" in error.text
+    assert submit(request_of({}, chunk=1, end=True, stream="a")).wait().error.text == error.text
 
 
 def test_a_stream_that_this_process_does_not_know_is_an_error_that_can_be_retried(make_streams, request_of):

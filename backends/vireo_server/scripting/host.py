@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from vireo_server.errors import Cancelled, Internal, SettingError, StageError, Unavailable
+from vireo_server.errors import Cancelled, Internal, ScriptFailed, SettingError, StageError, Unavailable
 from vireo_server.formats import UNKNOWN
 from vireo_server.scripting.batch import Batch, Outcome, WrongReturnError, check
 from vireo_server.scripting.script import STAGE, Script
@@ -87,7 +87,7 @@ class ScriptHost:
         Raises:
             Unavailable: another stream held the script for too long.
             Cancelled: `is_cancelled` said so while it waited.
-            BadInput, Internal: `configure` refused or failed.
+            BadInput, ScriptFailed: `configure` refused or failed.
         """
         if not self._script.keeps_streams_apart:
             return ScriptStream(self, None, seconds=0.0)
@@ -111,7 +111,7 @@ class ScriptHost:
         """One batch through the script; returns what it made, and the times.
 
         Raises:
-            Internal: the script failed, or returned what is not allowed.
+            ScriptFailed: the script failed, or returned what is not allowed.
         """
         known = batch.pts[0] != UNKNOWN
         seconds = batch.pts[0] * batch.time_base[0] / batch.time_base[1] if known else None
@@ -122,7 +122,7 @@ class ScriptHost:
         try:
             outcome = check(returned, data, batch)
         except WrongReturnError as error:
-            raise Internal(f"{self.name}: {error}", stage=STAGE, seconds=seconds) from error
+            raise ScriptFailed(f"{self.name}: {error}", stage=STAGE, seconds=seconds) from error
         marks = data.get("profile")
         times: dict[str, Any] = {"frames": len(batch.pts), "seconds": round(took, 6)}
         if isinstance(marks, dict) and marks:

@@ -34,7 +34,6 @@ from vireo_media.times import timing_rows
 from vireo_server import decoding, encoding, preprocessing
 from vireo_server.decoding import DecodeStage
 from vireo_server.encoding import EncodeStage
-from vireo_server.formats import Format
 from vireo_server.preprocessing import PreprocessStage
 from vireo_server.scripting.batch import Results
 from vireo_server.scripting.host import ScriptHost
@@ -213,7 +212,7 @@ class _Chain:
                 if chunk.start:
                     stage.open(request)
                 tensors |= stage.step(request)
-        report = Format.from_json(json.loads(tensors["FORMAT"])).report
+        report = json.loads(tensors["FORMAT"])["report"]
         self._note(report.get("profile", {}))
         if "encode" in self._stages:
             return tensors["OUTPUT_PACKETS"], tensors["OUTPUT_TIMING"], tensors["REPORT"]

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vireo_server.errors import BadInput, Internal, SettingError, StageError
+from vireo_server.errors import BadInput, ScriptFailed, SettingError, StageError
 
 STAGE = "script"
 PACKAGES = "packages"
@@ -77,7 +77,7 @@ class Script:
 
         Raises:
             BadInput: the script raised ValueError, which is how it refuses options.
-            Internal: it raised something else.
+            ScriptFailed: it raised something else.
         """
         function = self._function("configure")
         if function is None:
@@ -89,7 +89,7 @@ class Script:
         """Call `process(data)` for one batch whose first frame is at `seconds` of the video.
 
         Raises:
-            Internal: the script raised an exception.
+            ScriptFailed: the script raised an exception.
         """
         function = self._function("process")
         assert function is not None
@@ -134,7 +134,7 @@ class Script:
         try:
             yield
         except (Exception, SystemExit) as error:
-            kind = BadInput if isinstance(error, refusal) else Internal
+            kind = BadInput if isinstance(error, refusal) else ScriptFailed
             raise kind(explain(error, doing=doing, path=self.path), stage=STAGE, seconds=seconds) from error
 
 

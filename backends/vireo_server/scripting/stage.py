@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vireo_server.errors import BadInput, Internal, StageError
+from vireo_server.errors import BadInput, Internal, ScriptFailed, StageError
 from vireo_server.formats import GENERATED, KIND, NO_PICTURE, PTS, ROW, SOURCE, SPARE, UNKNOWN, UNTOUCHED, Format
 from vireo_server.scripting.batch import Batch, Frames, Outcome, Results
 from vireo_server.scripting.host import ScriptHost, ScriptStream, frames_a_batch
@@ -61,7 +61,7 @@ class ScriptStage(Stage):
 
     def listen(self, request: Request) -> None:
         """Pass on what an earlier stage could not do."""
-        self._format = Format.from_json(request.json("FORMAT"))
+        self._format = Format.from_json(request.json("FORMAT"), stage=STAGE)
         self._format.raise_error()
 
     def open(self, request: Request) -> None:
@@ -130,7 +130,7 @@ class ScriptStage(Stage):
             self._profile.setdefault("batches", []).append(times)
         if outcome.results is not None:
             if self._collect is None:
-                raise Internal(
+                raise ScriptFailed(
                     f"{self._host.name}: process returned numbers ({', '.join(outcome.results)}), but this service "
                     "gives a video; edit frames in place and return None, or return a list of frames",
                     stage=STAGE,
@@ -151,7 +151,7 @@ class ScriptStage(Stage):
         if self._size is None:
             self._size = (width, height)
         if self._size != (width, height):
-            raise Internal(
+            raise ScriptFailed(
                 f"{self._host.name}: process returned frames of {width}x{height}, earlier batches of this stream had "
                 f"{self._size[0]}x{self._size[1]}; allowed: one size for all frames of a stream",
                 stage=STAGE,

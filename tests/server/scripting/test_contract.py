@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from vireo_server.errors import BadInput, Internal, SettingError
+from vireo_server.errors import BadInput, ScriptFailed, SettingError
 from vireo_server.testing import sample_frames
 
 TALK = """
@@ -84,7 +84,7 @@ def test_data_has_what_the_contract_names(bench):
     ],
 )
 def test_a_wrong_return_is_explained(bench, source, said):
-    with pytest.raises(Internal, match=f"(?s)script.py: .*{said}"):
+    with pytest.raises(ScriptFailed, match=f"(?s)script.py: .*{said}"):
         bench(f"def process(data):\n    {source}\n").process(sample_frames(4))
 
 
@@ -127,7 +127,7 @@ def test_an_exception_shows_the_scripts_own_lines(bench):
         def process(data):
             inner("{")
     """
-    with pytest.raises(Internal) as caught:
+    with pytest.raises(ScriptFailed) as caught:
         bench(source).process(sample_frames(2), pts=[50, 51])
     lines = str(caught.value).splitlines()
     assert lines[0].startswith(
@@ -143,7 +143,7 @@ def test_configure_refuses_options_with_value_error(bench):
 
 
 def test_an_exit_is_an_error_of_the_stream(bench):
-    with pytest.raises(Internal, match=r"it called sys.exit\(3\).*raise an exception instead"):
+    with pytest.raises(ScriptFailed, match=r"it called sys.exit\(3\).*raise an exception instead"):
         bench("import sys\ndef process(data):\n    sys.exit(3)\n").process(sample_frames(1))
 
 

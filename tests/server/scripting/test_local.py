@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from vireo_media.errors import OutputError
 from vireo_media.testing import numbered_clip, read_numbers
-from vireo_server.errors import Internal
+from vireo_server.errors import ScriptFailed
 from vireo_server.locations import find_locations
 from vireo_server.scripting import run_file
 from vireo_server.settings import ScriptSettings
@@ -81,7 +81,9 @@ def test_a_size_that_changes_between_batches_is_refused(script, clip, tmp_path):
             calls.append(1)
             return [f[:90] if len(calls) > 1 else f for f in data["frames"]]
     """
-    with pytest.raises(Internal, match="process returned frames of 320x90, earlier batches of this stream had 320x180"):
+    with pytest.raises(
+        ScriptFailed, match="process returned frames of 320x90, earlier batches of this stream had 320x180"
+    ):
         run_file(script(source), clip, tmp_path / "out.mp4")
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from vireo_server.errors import BadInput, Internal
+from vireo_server.errors import BadInput, Internal, ScriptFailed
 from vireo_server.formats import GENERATED, KIND, NO_PICTURE, PTS, REFERENCE, ROW, SOURCE, SPARE, UNKNOWN, UNTOUCHED
 from vireo_server.scripting.host import ScriptHost
 from vireo_server.scripting.stage import ScriptStage
@@ -148,7 +148,7 @@ def test_frames_that_go_past_the_script_are_refused(stage, step):
 
 def test_numbers_where_a_video_is_wanted(stage, step):
     one = stage("def process(data):\n    return {'score': [0.5] * len(data['data'])}\n")
-    with pytest.raises(Internal, match=r"process returned numbers \(score\), but this service gives a video"):
+    with pytest.raises(ScriptFailed, match=r"process returned numbers \(score\), but this service gives a video"):
         step(one, sample_frames(2), rows(SOURCE, SOURCE), start=True, end=True)
 
 
