@@ -51,13 +51,14 @@ class Decoder:
     Args:
         description: what START said of the stream.
         threads: of libavcodec.
+        neighbours: whether the packets of a picture's neighbours come too; deinterlacing looks at them.
 
     Raises:
         BadInput: the codec or its extradata cannot be opened.
     """
 
-    def __init__(self, description: StreamDescription, *, threads: int) -> None:
-        self.description = description
+    def __init__(self, description: StreamDescription, *, threads: int, neighbours: bool = True) -> None:
+        self.description, self._neighbours = description, neighbours
         self._time_base = Fraction(*description.time_base)
         self._durations: dict[int, int] = {}
         self._discarded: set[int] = set()
@@ -167,6 +168,8 @@ class Decoder:
                 continue
             with self._errors("deinterlacing", picture.pts):
                 pushed = self._deinterlacer.push(picture.frame, (picture.pts, picture.duration))
+                if not self._neighbours:
+                    pushed += self._deinterlacer.flush()
             done += [Picture(frame, *times) for frame, times in pushed]
         return done
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
+from fractions import Fraction
 
 import av
 import numpy as np
 import numpy.typing as npt
 from vireo_kernels.layout import planes_to_frames
 from vireo_media.description import StreamDescription
+from vireo_media.sampling import Sampler, Sampling
 
 from vireo_server import tags
 from vireo_server.decoder import Decoder, Picture, conversion_note, layout_of, write_row
@@ -21,6 +23,9 @@ from vireo_server.settings import DecodeSettings
 from vireo_server.wire import Request, Tensors
 
 _Times = npt.NDArray[np.int64]
+
+#: The column of PACKET_TIMING that has libavcodec's flags.
+_FLAGS = 3
 
 
 def warm_up() -> None:
@@ -37,6 +42,8 @@ class DecodeStage(Stage):
     def __init__(self, settings: DecodeSettings, streams: Streams) -> None:
         self._settings, self._streams = settings, streams
         self._decoder: Decoder | None = None
+        self._sampler: Sampler | None = None
+        self._last: Picture | None = None
         self._waiting: deque[Picture] = deque()
         self._rows = 1
         self._format = tags.NOTHING
@@ -52,6 +59,10 @@ class DecodeStage(Stage):
         self._streams.admit()
         try:
             description = StreamDescription.from_json(start)
+            sampling = Sampling.parse(description.decoder.get("sample") or self._settings.sample)
+            self._sampler = Sampler(
+                sampling, time_base=Fraction(*description.time_base), frames_total=description.frames_total
+            )
         except ValueError as error:
             raise BadInput(str(error), stage="decode") from error
         self._check_limits(description)
@@ -66,7 +77,9 @@ class DecodeStage(Stage):
             rotation=description.rotation,
             options=dict(description.options),
         )
-        self._decoder = Decoder(description, threads=self._settings.threads)
+        self._decoder = Decoder(
+            description, threads=self._settings.threads, neighbours=not self._sampler.skips_neighbours
+        )
 
     def step(self, request: Request) -> Tensors:
         """Decode the request's packets and give what fits; END gives all that is left."""
@@ -74,10 +87,13 @@ class DecodeStage(Stage):
         packets = request.texts("PACKETS")
         timing = request.array("PACKET_TIMING").reshape(-1, 4)
         self._check_packets(packets, timing)
+        assert self._sampler is not None
         for data, row in zip(packets, timing, strict=True):
-            self._waiting += self._decoder.decode(data, row)
+            if self._sampler.wants_packet(int(row[_FLAGS])):
+                self._take(self._decoder.decode(data, row))
         if not packets or request.end:
-            self._waiting += self._decoder.flush()
+            self._take(self._decoder.flush())
+            self._take_the_rest()
             self._notes = list(dict.fromkeys([*self._notes, *self._decoder.notes]))
         # As many rows as packets, so that in the long run nothing piles up here whatever size of chunk the caller
         # chose.
@@ -91,8 +107,22 @@ class DecodeStage(Stage):
 
     def close(self) -> None:
         """Free the codec context and the pictures that wait."""
-        self._decoder = None
+        self._decoder = self._last = None
         self._waiting.clear()
+
+    def _take(self, pictures: list[Picture]) -> None:
+        """Keep what is wanted; what is not is never converted."""
+        assert self._sampler is not None
+        for picture in pictures:
+            self._waiting += [picture] * self._sampler.rows(picture.pts)
+            self._last = picture
+
+    def _take_the_rest(self) -> None:
+        """The last picture for those that were named and do not exist, because fewer came than STREAM said."""
+        assert self._sampler is not None
+        if (missing := self._sampler.end()) and self._last is not None:
+            self._notes = [*self._notes, f"fewer frames came than was said: the last one stands for {missing} samples"]
+            self._waiting += [self._last] * missing
 
     def _give(self, pictures: list[Picture]) -> Tensors:
         assert self._decoder is not None

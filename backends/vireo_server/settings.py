@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar, get_args
 
+from vireo_media.sampling import Sampling
+
 from vireo_server.errors import SettingError
 from vireo_server.formats import Layout
 
@@ -15,7 +17,7 @@ _S = TypeVar("_S")
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeSettings:
-    """What the decode stage allows. Every limit answers with an error that names it."""
+    """What the decode stage allows, and which frames it gives. Every limit answers with an error that names it."""
 
     #: Most rows (frames) that one reply carries, END excepted.
     max_rows: int = 32
@@ -31,6 +33,8 @@ class DecodeSettings:
     idle_seconds: float = 30.0
     #: Threads of one decoder. Streams run beside each other anyway; more threads delay frames and cost memory.
     threads: int = 1
+    #: Which frames are given where STREAM does not say; see vireo_media.sampling.
+    sample: str = "all"
     #: FFmpeg's descriptor names.
     codecs: tuple[str, ...] = (
         "h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mpeg1video", "mpeg4", "msmpeg4v3", "prores", "ffv1",
@@ -39,8 +43,12 @@ class DecodeSettings:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        """Refuse numbers that cannot work."""
+        """Refuse what cannot work."""
         _positive(self)
+        try:
+            Sampling.parse(self.sample)
+        except ValueError as error:
+            raise SettingError(f"parameter {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from vireo_media.errors import VireoError
 from vireo_media.exchange import Exchange, Request, abort_request
 from vireo_media.mux import FORMATS, encoder_defaults, mux
 from vireo_media.probing import VideoInput, probe
-from vireo_media.segments import Segment, cut_segments, whole_video
+from vireo_media.segments import Segment, service_segments
 from vireo_media.services import ServiceDescription, apply_options
 from vireo_media.times import Timing, timing_rows
 
@@ -89,7 +89,8 @@ def _run(
     stream = apply_options(video.description, description, options, defaults=encoder_defaults(container))
     video = replace(video, description=stream)
     with ThreadPoolExecutor(_SEGMENTS_AT_ONCE, thread_name_prefix="segment") as pool:
-        runs = list(pool.map(lambda segment: _run_segment(segment, video, description, send), _cut(video, description)))
+        segments = service_segments(video.source, stream, description)
+        runs = list(pool.map(lambda segment: _run_segment(segment, video, description, send), segments))
     target = io.BytesIO()
     result = mux(target, segments=[coded for _, coded in runs], source=video, format=container)
     exchanges = [exchange for exchange, _ in runs]
@@ -108,12 +109,6 @@ def _container(name: Any) -> str:
     if name not in formats:
         raise BadInput(f"container is {name!r}; allowed: {', '.join(formats)}", stage="file")
     return formats[name]
-
-
-def _cut(video: VideoInput, service: ServiceDescription) -> list[Segment]:
-    if not service.segments:
-        return [whole_video(video.source, video.description)]
-    return list(cut_segments(video.source, video.description, lookahead_frames=service.lookahead_frames))
 
 
 def _run_segment(

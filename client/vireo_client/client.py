@@ -32,7 +32,7 @@ from vireo_media.errors import (
 )
 from vireo_media.mux import check_codec, check_output, encoder_defaults, mux
 from vireo_media.probing import VideoInput, probe
-from vireo_media.segments import cut_segments, whole_video
+from vireo_media.segments import service_segments
 from vireo_media.services import ServiceDescription, apply_options
 from vireo_media.verify import check_same, verify
 
@@ -193,11 +193,7 @@ class Client:
                     patience=self._patience,
                     request=request,
                 )
-                if description.segments and not description.lookback_frames:
-                    segments = cut_segments(video.source, stream, lookahead_frames=description.lookahead_frames)
-                else:
-                    segments = iter([whole_video(video.source, stream)])
-                results = runner.run(segments)
+                results = runner.run(service_segments(video.source, stream, description))
             finally:
                 servers.stop()
             written = mux(

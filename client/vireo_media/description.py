@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from vireo_media.errors import InputError
+from vireo_media.errors import InputError, OptionError
+from vireo_media.sampling import ALLOWED, Sampling
 
 __all__ = [
     "COLOR_KEYS",
@@ -34,10 +35,11 @@ COLOR_KEYS = ("matrix", "range", "transfer", "primaries", "chroma_location")
 FIELD_ORDERS = ("progressive", "tt", "bb", "tb", "bt")
 """FFmpeg's names: progressive; then first coded and first shown field, t(op) or b(ottom)."""
 
-DECODER_DEFAULTS: Mapping[str, Any] = {"on_corrupt": "fail", "deinterlace": "auto"}
+DECODER_DEFAULTS: Mapping[str, Any] = {"on_corrupt": "fail", "deinterlace": "auto", "sample": None}
 """What the decoder is told where the caller says nothing. `on_corrupt`: a picture that is damaged or missing is an
 error ("fail"), or is given as the decoder could mend it, or as the picture before it, and said ("conceal").
-`deinterlace`: pictures that are coded interlaced are deinterlaced ("auto") or given as they are ("off")."""
+`deinterlace`: pictures that are coded interlaced are deinterlaced ("auto") or given as they are ("off").
+`sample`: which frames are given, as `Sampling.parse` reads it; null leaves it to the decode model: by default all."""
 
 ENCODER_DEFAULTS: Mapping[str, Any] = {
     "codec": "h264",
@@ -121,6 +123,11 @@ class StreamDescription:
         for name, allowed in (("on_corrupt", ("fail", "conceal")), ("deinterlace", ("auto", "off"))):
             if self.decoder.get(name, allowed[0]) not in allowed:
                 raise _wrong(f"decoder.{name}", self.decoder[name], " or ".join(map(repr, allowed)))
+        if self.decoder.get("sample") is not None:
+            try:
+                Sampling.parse(str(self.decoder["sample"]))
+            except OptionError as error:
+                raise _wrong("decoder.sample", self.decoder["sample"], f"{ALLOWED}, or null") from error
         if not isinstance(self.options, Mapping):
             raise _wrong("options", self.options, "an object")
 

@@ -25,9 +25,20 @@ from itertools import islice
 from vireo_media.bitstream import CutKind, cut_kind, is_shown
 from vireo_media.container import CodedPacket, MediaSource, read_packets
 from vireo_media.description import StreamDescription
+from vireo_media.sampling import Sampling
+from vireo_media.services import ServiceDescription
 from vireo_media.times import FLAG_DISCARD, FLAG_KEY, UNKNOWN, Timing, timing_rows
 
-__all__ = ["Segment", "cut_segments", "decodable_packets", "whole_video", "with_emit"]
+__all__ = [
+    "Segment",
+    "count_frames",
+    "cut_segments",
+    "decodable_packets",
+    "service_segments",
+    "whole_video",
+    "with_emit",
+    "with_total",
+]
 
 _LEAST_SECONDS = 4
 _LEAST_REST_SECONDS, _LEAST_REST_FRAMES = 1, 3
@@ -84,6 +95,32 @@ class Segment:
 def whole_video(source: MediaSource, stream: StreamDescription) -> Segment:
     """The whole video as one segment, read as it is sent: for services that must see it all in one sequence."""
     return Segment(index=0, first=0, reader=lambda: decodable_packets(source, stream))
+
+
+def service_segments(source: MediaSource, stream: StreamDescription, service: ServiceDescription) -> Iterator[Segment]:
+    """The segments in which a service takes a video: one where it, or what it samples, must see all of it. Raises
+    InputError.
+    """
+    sampling = Sampling.parse(stream.decoder.get("sample") or "all")
+    if service.segments and not service.lookback_frames and sampling.is_local:
+        return cut_segments(source, stream, lookahead_frames=service.lookahead_frames)
+    return iter([whole_video(source, stream)])
+
+
+def with_total(source: MediaSource, stream: StreamDescription) -> StreamDescription:
+    """The stream's description with its exact number of frames, where its sampling counts on that. Raises InputError.
+
+    What a container says is often an estimate, or counts what an edit list hides.
+    """
+    if not Sampling.parse(stream.decoder.get("sample") or "all").needs_total:
+        return stream
+    return replace(stream, frames_total=count_frames(source, stream))
+
+
+def count_frames(source: MediaSource, stream: StreamDescription) -> int:
+    """How many frames of the video are shown, by its packets; reads it once, and decodes nothing. Raises InputError."""
+    packets = decodable_packets(source, stream)
+    return sum(not packet.flags & FLAG_DISCARD and is_shown(stream.codec, packet.data) for packet in packets)
 
 
 def cut_segments(source: MediaSource, stream: StreamDescription, *, lookahead_frames: int = 0) -> Iterator[Segment]:

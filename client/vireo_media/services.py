@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from vireo_media.description import CONTRACT, DECODER_DEFAULTS, ENCODER_DEFAULTS, StreamDescription
 from vireo_media.errors import ExchangeError, InputError, OptionError
+from vireo_media.sampling import ALLOWED, Sampling
 
 __all__ = ["ServiceDescription", "apply_options", "check_options"]
 
@@ -35,6 +36,7 @@ class ServiceDescription:
     `segments`: a video may be cut into segments. `max_packets` packets in a request, `max_rows` frames in a reply,
     `max_pixels` pixels in a picture. `lookahead_frames` and `lookback_frames` of a segment's neighbours are decoded
     with it. `revision` names the configuration and the weights. `options` is a JSON Schema of what a caller may set.
+    `sample`: which frames an extraction takes where the caller does not say (`Sampling.parse`).
 
     Raises ExchangeError where a value cannot be.
     """
@@ -51,6 +53,7 @@ class ServiceDescription:
     chunk_pixels: int | None = None
     revision: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    sample: str | None = None
 
     def __post_init__(self) -> None:
         if self.contract != CONTRACT:
@@ -65,6 +68,14 @@ class ServiceDescription:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise self._wrong(name, value, "a number of pixels, or null")
+        try:
+            sampling = Sampling.parse(self.sample or "all")
+        except OptionError as error:
+            raise self._wrong("sample", self.sample, ALLOWED) from error
+        if self.segments and not sampling.is_local:
+            raise self._wrong(
+                "sample", self.sample, "all or key with segments, since others count from the video's first frame"
+            )
 
     @classmethod
     def from_json(cls, name: str, text: str) -> "ServiceDescription":
@@ -130,7 +141,7 @@ def apply_options(
         stream,
         options=chosen,
         encoder={**ENCODER_DEFAULTS, **defaults, **encoder},
-        decoder={**DECODER_DEFAULTS, **decoder},
+        decoder={**DECODER_DEFAULTS, "sample": service.sample, **decoder},
     )
 
 
@@ -149,16 +160,20 @@ def check_options(
     encoder: dict[str, Any] = {}
     decoder: dict[str, Any] = {}
     encodes = service.kind == "transformation"
+    # A video with frames left out would not be the same video.
+    decodes = [name for name in DECODER_DEFAULTS if name != "sample" or not encodes]
     for name, value in options.items():
         if name in properties:
             chosen[name] = _checked(service.name, name, value, properties[name])
         elif encodes and name in ENCODER_DEFAULTS:
             encoder[name] = _checked(service.name, name, value, _ENCODER_SCHEMA[name])
-        elif name in DECODER_DEFAULTS:
+        elif name in decodes:
             decoder[name] = _checked(service.name, name, value, _DECODER_SCHEMA[name])
         else:
-            known = ", ".join(sorted([*properties, *DECODER_DEFAULTS, *(ENCODER_DEFAULTS if encodes else ())]))
+            known = ", ".join(sorted([*properties, *decodes, *(ENCODER_DEFAULTS if encodes else ())]))
             raise OptionError(f"service {service.name!r}: unknown option {name!r}; known are {known}; mend its name")
+    if "sample" in decoder:
+        _check_sample(service.name, decoder["sample"])
     missing = [name for name in service.options.get("required", []) if name not in chosen]
     if missing:
         raise OptionError(
@@ -180,7 +195,15 @@ _ENCODER_SCHEMA: Mapping[str, Mapping[str, Any]] = {
 _DECODER_SCHEMA: Mapping[str, Mapping[str, Any]] = {
     "on_corrupt": {"type": "string", "enum": ["fail", "conceal"]},
     "deinterlace": {"type": "string", "enum": ["auto", "off"]},
+    "sample": {"type": "string"},
 }
+
+
+def _check_sample(service: str, sample: str) -> None:
+    try:
+        Sampling.parse(sample)
+    except OptionError as error:
+        raise OptionError(f"service {service!r}: option {error}") from error
 
 
 def _checked(service: str, name: str, value: Any, schema: Mapping[str, Any]) -> Any:
