@@ -17,6 +17,8 @@ from vireo_server.errors import SettingError
 def adapt(path: Path) -> bytes:
     """An ONNX picture network as bytes, with UINT8 input and output `(N, 3, H, W)`.
 
+    Beside the picture it may take rows of numbers, FLOAT `(N, K)`, which are left as they are.
+
     A floating-point input is taken as RGB in 0..1: `cast(x) / 255` goes before it; a floating-point output likewise:
     `cast(round(clip(y, 0, 1) * 255))` goes behind it, rounding half to even as `torch.round` does. Weights stored
     beside the file are read with it.
@@ -35,13 +37,22 @@ def adapt(path: Path) -> bytes:
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
     outputs = list(model.graph.output)
-    if len(inputs) != 1 or len(outputs) != 1:
+    pictures = [value for value in inputs if not _is_condition(onnx, value)]
+    if len(pictures) != 1 or len(outputs) != 1:
         names = f"inputs {[value.name for value in inputs]}, outputs {[value.name for value in outputs]}"
-        raise SettingError(f"{path} has {names}; a network of a service has one input and one output")
-    _check_shape(path, inputs[0])
-    _adapt_input(onnx, model, path, inputs[0])
+        raise SettingError(
+            f"{path} has {names}; a network of a service has one picture as input and one output; numbers beside the "
+            "picture are FLOAT [N, K]"
+        )
+    _check_shape(path, pictures[0])
+    _adapt_input(onnx, model, path, pictures[0])
     _adapt_output(onnx, model, path, outputs[0])
     return bytes(model.SerializeToString())
+
+
+def _is_condition(onnx: Any, value: Any) -> bool:
+    kind = value.type.tensor_type
+    return kind.elem_type == onnx.TensorProto.FLOAT and len(kind.shape.dim) == 2
 
 
 def _check_shape(path: Path, value: Any) -> None:

@@ -17,7 +17,7 @@ PACKAGES = {
     "vireo_media": ("client", set()),
     "vireo_client": ("client", {"vireo_media", "vireo_kernels"}),
     "vireo_server": ("backends", {"vireo_kernels", "vireo_media"}),
-    "vireo_training": ("training", {"vireo_kernels"}),
+    "vireo_training": ("training", {"vireo_kernels", "vireo_media"}),
 }
 OURS = set(PACKAGES)
 #: The command line is one program for client and server; it imports each where a subcommand needs it.

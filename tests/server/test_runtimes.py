@@ -107,7 +107,7 @@ def test_what_is_no_picture_network_says_what_it_is(tmp_path):
     from vireo_server.runtimes import load_runtime
 
     two = [helper.make_node("Add", ["x", "z"], ["y"])]
-    with pytest.raises(SettingError, match=r"inputs \['x', 'z'\].*one input and one output"):
+    with pytest.raises(SettingError, match=r"inputs \['x', 'z'\].*one picture as input and one output"):
         load_runtime("openvino", save(tmp_path / "two.onnx", two, inputs=("x", "z")), threads=1)
     gray = [helper.make_node("Identity", ["x"], ["y"])]
     with pytest.raises(SettingError, match=r"'x' has the shape \['N', 1, 'H', 'W'\]; allowed: \[N, 3, H, W\]"):
@@ -125,3 +125,25 @@ def test_an_unknown_runtime_lists_the_known_ones(blur):
 
     with pytest.raises(SettingError, match="'tensorflow'; allowed: openvino, onnxruntime"):
         load_runtime("tensorflow", blur, threads=1)
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_numbers_beside_the_picture_belong_to_their_rows(name, tmp_path):
+    from vireo_server.runtimes import load_runtime
+
+    shape = numpy_helper.from_array(np.array([0, 1, 1, 1]), "shape")
+    nodes = [
+        helper.make_node("ReduceSum", ["CONDITION", "columns"], ["told"], keepdims=1),
+        helper.make_node("Reshape", ["told", "shape"], ["level"]),
+        helper.make_node("Add", ["x", "level"], ["y"]),
+    ]
+    path = save(tmp_path / "told.onnx", nodes, [shape, numpy_helper.from_array(np.array([1]), "columns")])
+    model = onnx.load(path)
+    model.graph.input.append(helper.make_tensor_value_info("CONDITION", TensorProto.FLOAT, ("N", 2)))
+    onnx.save(model, path)
+    runtime = load_runtime(name, path, threads=2)
+    assert runtime.conditions == ("CONDITION",)
+    batches = [np.zeros((rows, 3, 8, 8), np.uint8) for rows in (3, 2)]
+    told = [{"CONDITION": np.array(rows, np.float32) / 255} for rows in ([[1, 1], [2, 2], [3, 3]], [[4, 4], [5, 5]])]
+    levels = [output[:, 0, 0, 0].tolist() for output in runtime.run(batches, told)]
+    assert levels == [[2, 4, 6], [8, 10]]

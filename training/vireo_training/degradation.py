@@ -18,6 +18,7 @@ from PIL import Image
 from vireo_kernels import ColorSpec, frames_to_rgb, planes_to_frames, rgb_to_frames
 
 __all__ = [
+    "BT709",
     "Compression",
     "Shrink",
     "compress",
@@ -35,7 +36,7 @@ _FILTERS: dict[Shrink, Image.Resampling] = {
     "area": Image.Resampling.BOX,
 }
 
-_BT709 = ColorSpec(matrix="bt709", color_range="limited", chroma_location="left")
+BT709 = ColorSpec(matrix="bt709", color_range="limited", chroma_location="left")
 
 
 @dataclass(frozen=True)
@@ -105,21 +106,22 @@ def compress(clip: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], compression:
 
 def frame_from_rgb(picture: NDArray[np.uint8], *, pts: int) -> av.VideoFrame:
     """Make an NV12 frame, tagged BT.709 limited, of an (H, W, 3) uint8 RGB picture with even H and W."""
-    rows = rgb_to_frames(np.ascontiguousarray(picture[None]), pixel_format="nv12", color=_BT709, layout="interleaved")
+    rows = rgb_to_frames(np.ascontiguousarray(picture[None]), pixel_format="nv12", color=BT709, layout="interleaved")
     frame = av.VideoFrame.from_ndarray(rows[0], format="nv12")
     frame.colorspace, frame.color_range, frame.pts = Colorspace.ITU709, ColorRange.MPEG, pts
     return frame
 
 
-def rgb_from_frame(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """Convert a decoded yuv420p frame of BT.709 limited with left-sited chroma to (H, W, 3) uint8 RGB."""
+def rgb_from_frame(frame: av.VideoFrame, *, color: ColorSpec = BT709) -> NDArray[np.uint8]:
+    """Convert a decoded 8-bit 4:2:0 planar frame to (H, W, 3) uint8 RGB; BT.709 limited with left-sited chroma if
+    `color` does not say otherwise."""
     width, height = frame.width, frame.height
     y, u, v = np.split(frame.to_ndarray().reshape(-1), [width * height, width * height * 5 // 4])
     rows = np.empty((1, height * 3 // 2, width), np.uint8)
     chroma = (height // 2, width // 2)
     planes_to_frames(y.reshape(height, width), u.reshape(chroma), v.reshape(chroma), out=rows[0])
     picture: NDArray[np.uint8] = frames_to_rgb(
-        rows, width=width, height=height, pixel_format="nv12", color=_BT709, layout="interleaved"
+        rows, width=width, height=height, pixel_format="nv12", color=color, layout="interleaved"
     )[0]
     return picture
 

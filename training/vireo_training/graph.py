@@ -5,14 +5,14 @@ Tensors are UINT8 on both sides, and casting, scaling and rounding are nodes of 
 stages as UINT8, which is four times less to copy than FP32.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["OPSET", "UINT8", "Graph", "super_resolution_graph"]
+__all__ = ["CONDITIONS", "OPSET", "UINT8", "Graph", "restoration_graph", "super_resolution_graph"]
 
 OPSET = 17
 """Old enough for every runtime of the last years (TensorRT 8.6, ONNX Runtime 1.12, OpenVINO 2023)."""
@@ -21,6 +21,10 @@ _IR_VERSION = 8
 UINT8 = 2
 """onnx.TensorProto.UINT8"""
 _FLOAT = 1
+
+CONDITIONS = ("strength", "quantizer_step", "loop_filter", "noise")
+"""The columns of a restoration network's CONDITION: how much to repair, 0..1; the quantiser step in levels (see
+`vireo_media.quantization`); 1 where the codec deblocked its pictures; the noise's standard deviation in levels."""
 
 Shape = tuple[str | int, ...]
 
@@ -40,6 +44,12 @@ class Graph:
         self._nodes.append(helper.make_node(operator, list(inputs), [output], name=output, **attributes))
         return output
 
+    def split(self, source: str, outputs: Sequence[str]) -> None:
+        """Append a node that cuts `source` into equal parts along axis 1."""
+        from onnx import helper
+
+        self._nodes.append(helper.make_node("Split", [source], list(outputs), name=f"{source}.parts", axis=1))
+
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """Append a constant and give its name."""
         from onnx import numpy_helper
@@ -47,21 +57,30 @@ class Graph:
         self._constants.append(numpy_helper.from_array(value, name))
         return name
 
-    def convolution(self, source: str, weight: NDArray[np.float32], bias: NDArray[np.float32], *, output: str) -> str:
-        """Append a convolution with (O, I, K, K) weights, stride 1 and zeros around, so that H and W stay."""
-        around = weight.shape[2] // 2
+    def convolution(
+        self, source: str, weight: NDArray[np.float32], bias: NDArray[np.float32], *, output: str, stride: int = 1
+    ) -> str:
+        """Append a convolution with (O, I, K, K) weights and zeros around, so that H and W become H / stride."""
+        around = (weight.shape[2] - stride + 1) // 2
         names = [self.constant(f"{output}.weight", weight), self.constant(f"{output}.bias", bias)]
-        return self.add("Conv", source, *names, output=output, kernel_shape=weight.shape[2:], pads=[around] * 4)
+        shape: dict[str, object] = {"kernel_shape": weight.shape[2:], "pads": [around] * 4, "strides": [stride] * 2}
+        return self.add("Conv", source, *names, output=output, **shape)
 
-    def serialize(self, *, input_shape: Shape, output_shape: Shape, doc: str) -> bytes:
-        """Check the graph and give the bytes of an ONNX file with UINT8 tensors INPUT and OUTPUT."""
+    def serialize(self, *, input_shape: Shape, output_shape: Shape, doc: str, conditions: int = 0) -> bytes:
+        """Check the graph and give the bytes of an ONNX file with UINT8 tensors INPUT and OUTPUT.
+
+        With `conditions` it also takes CONDITION, FLOAT (N, conditions).
+        """
         import onnx
         from onnx import helper
 
+        inputs = [helper.make_tensor_value_info("INPUT", UINT8, input_shape)]
+        if conditions:
+            inputs.append(helper.make_tensor_value_info("CONDITION", _FLOAT, ("N", conditions)))
         graph = helper.make_graph(
             self._nodes,
             self.name,
-            [helper.make_tensor_value_info("INPUT", UINT8, input_shape)],
+            inputs,
             [helper.make_tensor_value_info("OUTPUT", UINT8, output_shape)],
             self._constants,
             doc_string=doc,
@@ -104,3 +123,67 @@ def super_resolution_graph(weights: Mapping[str, NDArray[np.float32]]) -> bytes:
         output_shape=("N", 3, "2H", "2W"),
         doc="x2 super-resolution of video frames: RGB planes, BT.709 R'G'B' 0..255 in and out",
     )
+
+
+def restoration_graph(weights: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """Build the restoration network; INPUT and OUTPUT (N, 3, H, W) uint8 RGB, CONDITION (N, 4) float, see `CONDITIONS`.
+
+    `weights` holds `body.<i>.weight` (O, I, K, K), `body.<i>.bias` (O), `slope.<i>` (O) for each layer but the last,
+    and `look.weight`, `look.bias`, `lean.weight`, `lean.bias`, as trained on pixels in 0..1. H and W must be even.
+    """
+    graph = Graph("vireo_restoration")
+    layers = sum(name.startswith("body.") and name.endswith(".weight") for name in weights)
+
+    # 1. What the stream told, as a scale and a shift of each channel of each layer
+    columns = ("strength", "step", "deblocked", "noise")
+    graph.split("CONDITION", columns)
+    one = graph.constant("one", np.array([[1]], np.float32))
+    graph.add("Log", graph.add("Add", "step", one, output="step_and_one"), output="logarithm")
+    graph.add("Div", "logarithm", graph.constant("four", np.array([[4]], np.float32)), output="seen_step")
+    graph.add("Div", "noise", graph.constant("sixteen", np.array([[16]], np.float32)), output="seen_noise")
+    graph.add("Concat", "seen_step", "deblocked", "seen_noise", output="seen", axis=1)
+    graph.add("Relu", _dense(graph, "seen", weights, "look"), output="looked")
+    channels = weights["body.0.bias"].shape[0]
+    leanings = [f"{part}.{index}" for index in range(layers - 1) for part in ("scale", "shift")]
+    shape = graph.constant("as_pictures", np.array([0, channels * len(leanings), 1, 1], np.int64))
+    leaning = graph.add("Reshape", _dense(graph, "looked", weights, "lean"), shape, output="leaning")
+    graph.split(leaning, leanings)
+
+    # 2. The repair, at half the size; 255 goes into the weights, see Note [Scaling inside the graph]
+    pixels = value = graph.add("Cast", "INPUT", output="pixels", to=_FLOAT)
+    for index in range(layers):
+        weight, bias = weights[f"body.{index}.weight"], weights[f"body.{index}.bias"]
+        weight = weight / np.float32(255) if index == 0 else weight
+        value = graph.convolution(value, weight, bias, output=f"body.{index}", stride=2 if index == 0 else 1)
+        if index < layers - 1:
+            value = graph.add("Mul", value, f"scale.{index}", output=f"scaled.{index}")
+            value = graph.add("Add", value, f"shift.{index}", output=f"shifted.{index}")
+            slope = graph.constant(f"slope.{index}", weights[f"slope.{index}"].reshape(-1, 1, 1))
+            value = graph.add("PRelu", value, slope, output=f"active.{index}")
+    value = graph.add("DepthToSpace", value, output="repair", blocksize=2, mode="CRD")
+
+    # 3. As much of it as the steps are coarse and the caller wants
+    graph.add("Add", "step", "noise", output="broken")
+    most = [graph.constant("none", np.float32(0).reshape(())), graph.constant("most", np.float32(64).reshape(()))]
+    graph.add("Clip", "broken", *most, output="bounded")
+    graph.add("Mul", "bounded", "strength", output="wanted")
+    graph.add("Mul", "wanted", graph.constant("per_step", np.array([[255 / 64]], np.float32)), output="amount")
+    amount = graph.add(
+        "Reshape", "amount", graph.constant("as_scale", np.array([0, 1, 1, 1], np.int64)), output="amounts"
+    )
+    value = graph.add("Add", pixels, graph.add("Mul", value, amount, output="repaired"), output="sum")
+    limits = [graph.constant("black", np.float32(0).reshape(())), graph.constant("white", np.float32(255).reshape(()))]
+    graph.add("Round", graph.add("Clip", value, *limits, output="clipped"), output="rounded")
+    graph.add("Cast", "rounded", output="OUTPUT", to=UINT8)
+    return graph.serialize(
+        input_shape=("N", 3, "H", "W"),
+        output_shape=("N", 3, "H", "W"),
+        doc="restoration of compressed video frames: RGB planes, R'G'B' 0..255 in and out, H and W even",
+        conditions=len(CONDITIONS),
+    )
+
+
+def _dense(graph: Graph, source: str, weights: Mapping[str, NDArray[np.float32]], name: str) -> str:
+    """Append a fully connected layer of (outputs, inputs) weights."""
+    names = [graph.constant(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias")]
+    return graph.add("Gemm", source, *names, output=name, transB=1)

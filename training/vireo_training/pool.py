@@ -10,7 +10,7 @@ from PIL import Image
 
 from vireo_training.degradation import Compression, Shrink, compress, crop_path, halve
 
-__all__ = ["Pair", "PairSettings", "dead_leaves", "pairs"]
+__all__ = ["Pair", "PairSettings", "dead_leaves", "draw_clip", "pairs"]
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,10 @@ def pairs(
     """Draw `clips` short clips from (H, W, 3) photographs, degrade them, and give a few frames of each as pairs."""
     settings = settings or PairSettings()
     random = np.random.default_rng(seed)
-    # A photograph is drawn as often as its size says, but a huge smooth one must not drown the others.
-    weights = np.sqrt([photograph.shape[0] * photograph.shape[1] for photograph in photographs])
     for _ in range(clips):
-        if random.random() < settings.synthetic:
-            picture = dead_leaves(random, size=settings.size * 2 + 32)
-        else:
-            picture = photographs[random.choice(len(photographs), p=weights / weights.sum())]
-            picture = _rescaled(picture, random, least=settings.size * 2 + 2)
-        if random.random() < 0.3:
-            picture = picture[:, :, random.permutation(3)]
-        large = _moving_crop(_turned(picture, random), random, settings)
+        large = draw_clip(
+            photographs, random, size=settings.size * 2, frames=settings.frames, synthetic=settings.synthetic
+        )
         shrink = settings.shrinks[random.choice(len(settings.shrinks), p=[share for _, share in settings.shrinks])][0]
         small = np.stack([halve(frame, shrink=shrink) for frame in large])
         if random.random() >= settings.uncompressed:
@@ -67,6 +60,25 @@ def pairs(
             small = compress(small, Compression(crf, preset))
         for index in settings.kept:
             yield Pair(small[index], large[index])
+
+
+def draw_clip(
+    photographs: Sequence[NDArray[np.uint8]], random: np.random.Generator, *, size: int, frames: int, synthetic: float
+) -> NDArray[np.uint8]:
+    """Draw a clip (frames, size, size, 3) of a window that moves over one of the photographs, turned and rescaled.
+
+    A share `synthetic` of the clips is painted (`dead_leaves`) instead; three in ten have their channels exchanged.
+    """
+    if random.random() < synthetic:
+        picture = dead_leaves(random, size=size + 32)
+    else:
+        # A photograph is drawn as often as its size says, but a huge smooth one must not drown the others.
+        weights = np.sqrt([photograph.shape[0] * photograph.shape[1] for photograph in photographs])
+        picture = photographs[random.choice(len(photographs), p=weights / weights.sum())]
+        picture = _rescaled(picture, random, least=size + 2)
+    if random.random() < 0.3:
+        picture = picture[:, :, random.permutation(3)]
+    return _moving_crop(_turned(picture, random), random, size=size, frames=frames)
 
 
 def dead_leaves(random: np.random.Generator, *, size: int) -> NDArray[np.uint8]:
@@ -110,16 +122,16 @@ def _turned(picture: NDArray[np.uint8], random: np.random.Generator) -> NDArray[
     return np.ascontiguousarray(np.rot90(picture, int(random.integers(4))))
 
 
-def _moving_crop(picture: NDArray[np.uint8], random: np.random.Generator, settings: PairSettings) -> NDArray[np.uint8]:
+def _moving_crop(
+    picture: NDArray[np.uint8], random: np.random.Generator, *, size: int, frames: int
+) -> NDArray[np.uint8]:
     """Cut a clip out of a picture along a straight path of whole pixels, which are half pixels once halved."""
-    size, starts, steps = settings.size * 2, [], []
+    starts, steps = [], []
     for side in picture.shape[:2]:
         room = side - size
-        reach = min(4, room // (settings.frames - 1))
+        reach = min(4, room // (frames - 1))
         step = int(random.integers(-reach, reach + 1))
-        travel = step * (settings.frames - 1)
+        travel = step * (frames - 1)
         starts.append(int(random.integers(max(0, -travel), min(room, room - travel) + 1)))
         steps.append(step)
-    return crop_path(
-        picture, size=(size, size), start=(starts[0], starts[1]), step=(steps[0], steps[1]), frames=settings.frames
-    )
+    return crop_path(picture, size=(size, size), start=(starts[0], starts[1]), step=(steps[0], steps[1]), frames=frames)

@@ -7,7 +7,6 @@
 import argparse
 import copy
 import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from torch.nn import functional
 
 from vireo_training.evaluation import EVALUATED_CRFS, Upscale, evaluation_clip, onnx_network, psnr_y, score
 from vireo_training.graph import super_resolution_graph
+from vireo_training.layers import Expanded, as_input, follow, schedule
 from vireo_training.model_card import fill_in
 from vireo_training.photographs import load, photographs_for
 from vireo_training.pool import Pair, pairs
@@ -68,7 +68,7 @@ class SuperResolution(nn.Module):  # type: ignore[misc]
         self.channels, kernel = settings.channels, settings.first_kernel
         inside = [(self.channels, self.channels, 3)] * settings.hidden_layers
         shapes = [(3, self.channels, kernel), *inside, (self.channels, 12, 3)]
-        self.body = nn.ModuleList(_Expanded(*shape, expansion=settings.expansion) for shape in shapes)
+        self.body = nn.ModuleList(Expanded(*shape, expansion=settings.expansion) for shape in shapes)
         self.slopes = nn.ParameterList(torch.full((self.channels,), 0.25) for _ in shapes[:-1])
         self.skip = nn.Conv2d(3, 12, 3, padding=1)
         with torch.no_grad():
@@ -92,38 +92,6 @@ class SuperResolution(nn.Module):  # type: ignore[misc]
         for index, slope in enumerate(self.slopes):
             result[f"slope.{index}"] = slope
         return {name: value.detach().numpy().astype(np.float32) for name, value in result.items()}
-
-
-class _Expanded(nn.Module):  # type: ignore[misc]
-    """A convolution that is trained as a wide one followed by 1x1, and used as their product.
-
-    Two linear layers are one linear layer, so the served network does not grow, but the wide one trains better
-    (SESR, Bhardwaj et al., 2022). The product is formed on the weights, not on the pictures, so it costs little.
-    """
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, *, expansion: int) -> None:
-        super().__init__()
-        wide = max(inputs, outputs) * expansion
-        self.wide = nn.Parameter(torch.empty(wide, inputs, kernel, kernel))
-        self.narrow = nn.Parameter(torch.empty(outputs, wide))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-        nn.init.kaiming_normal_(self.wide, nonlinearity="linear")
-        nn.init.kaiming_normal_(self.narrow, nonlinearity="linear")
-        if inputs == outputs:
-            # A layer that starts near the identity: gradients reach every layer at once.
-            straight = nn.init.dirac_(torch.empty(outputs, inputs, kernel, kernel))
-            self.narrow.data *= 0.5
-        else:
-            straight = torch.zeros(outputs, inputs, kernel, kernel)
-            self.narrow.data *= 0.1 if outputs == 12 else 1
-        self.register_buffer("straight", straight)
-
-    def weight_and_bias(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.einsum("ow,wikl->oikl", self.narrow, self.wide) + self.straight, self.bias
-
-    def forward(self, value: torch.Tensor) -> torch.Tensor:
-        weight, bias = self.weight_and_bias()
-        return functional.conv2d(value, weight, bias, padding="same")
 
 
 def train(settings: TrainingSettings, *, steps: int | None, minutes: float) -> tuple[SuperResolution, Run]:
@@ -150,14 +118,14 @@ def train(settings: TrainingSettings, *, steps: int | None, minutes: float) -> t
     best, best_psnr, losses = network.state_dict(), 0.0, list[float]()
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = settings.rate * _schedule(step, steps)
+            group["lr"] = settings.rate * schedule(step, steps)
         small, large = _batch(pool, random, settings)
         loss = _loss(network(small), large, settings, squared=step > settings.squared_after * steps)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        _follow(averaged, network, share=0.001 if step > 2000 else 0.01)
+        follow(averaged, network, share=0.001 if step > 2000 else 0.01)
         losses.append(loss.item())
 
         # 4. Judgement
@@ -208,11 +176,7 @@ def _batch(
         turn, mirror = int(random.integers(4)), int(random.integers(2)) * 2 - 1
         small.append(np.rot90(one, turn)[:, ::mirror])
         large.append(np.rot90(two, turn)[:, ::mirror])
-    return _as_input(small), _as_input(large)
-
-
-def _as_input(pictures: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    return as_input(small), as_input(large)
 
 
 def _loss(
@@ -227,18 +191,6 @@ def _loss(
     if squared:
         return 10 * (luma.square().mean() + settings.rgb_share * error.square().mean())
     return torch.sqrt(luma * luma + 1e-4).mean() + settings.rgb_share * torch.sqrt(error * error + 1e-4).mean()
-
-
-def _schedule(step: int, steps: int) -> float:
-    """Give the share of the full rate: up over 200 steps, then down along a half cosine to a thousandth."""
-    return (0.5 * (1 + math.cos(math.pi * step / steps)) * 0.999 + 0.001) * min(1, step / 200 + 0.01)
-
-
-def _follow(averaged: SuperResolution, network: SuperResolution, *, share: float) -> None:
-    """Move the average towards the network by `share` of the way."""
-    with torch.no_grad():
-        for behind, ahead in zip(averaged.parameters(), network.parameters(), strict=True):
-            behind.lerp_(ahead, share)
 
 
 def _steps_in(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -15,25 +15,31 @@ import numpy.typing as npt
 from vireo_server.errors import SettingError
 
 Rows = npt.NDArray[np.uint8]
-#: Computes one row: input `(1, 3, H, W)`, output written into `(1, C, H', W')`.
-Infer = Callable[[Rows, Rows], None]
+#: What a network takes beside its picture: input's name -> `(R, K) float32`, one row a picture.
+Conditions = Mapping[str, npt.NDArray[np.float32]]
+#: Computes one row: input `(1, 3, H, W)`, its conditions, output written into `(1, C, H', W')`.
+Infer = Callable[[Rows, Conditions, Rows], None]
 
 
 class Runtime(ABC):
     """A loaded network: planar RGB `(R, 3, H, W) uint8` to `(R, C, H', W') uint8`, every row by itself.
 
+    `conditions` are the names of the inputs that it has beside the picture; every `run` must give them.
+
     The result of a row does not depend on the rows beside it, to the bit: callers are promised the same bytes
     whatever else the server does at the time.
     """
+
+    conditions: tuple[str, ...] = ()
 
     @abstractmethod
     def __init__(self, model: bytes, *, threads: int) -> None:
         """Load an ONNX network, given as the file's bytes, for `threads` cores."""
 
     @abstractmethod
-    def run(self, batches: Sequence[Rows]) -> Iterator[Rows]:
+    def run(self, batches: Sequence[Rows], conditions: Sequence[Conditions] = ()) -> Iterator[Rows]:
         """The outputs of several requests, in order, each as soon as it is done. All inputs have one shape but for
-        R."""
+        R. `conditions` has one entry a batch."""
 
 
 def load_runtime(name: str, path: Path, *, threads: int) -> Runtime:
@@ -63,8 +69,15 @@ def _runtime(name: str) -> type[Runtime]:
     raise SettingError(f"parameter runtime is {name!r}; allowed: openvino, onnxruntime")
 
 
-def run_rows(pool: Executor, infer: Infer, batches: Sequence[Rows], *, shape: tuple[int, ...]) -> Iterator[Rows]:
-    """Run `infer(row, out)` for each row of each batch on a thread pool; yield each batch when its rows are done.
+def run_rows(
+    pool: Executor,
+    infer: Infer,
+    batches: Sequence[Rows],
+    conditions: Sequence[Conditions],
+    *,
+    shape: tuple[int, ...],
+) -> Iterator[Rows]:
+    """Run `infer` for each row of each batch on a thread pool; yield each batch when its rows are done.
 
     `shape` is that of one row's output, `(C, H', W')`.
 
@@ -74,8 +87,16 @@ def run_rows(pool: Executor, infer: Infer, batches: Sequence[Rows], *, shape: tu
     """
     outputs = [np.empty((len(batch), *shape), np.uint8) for batch in batches]
     pending = [
-        [pool.submit(infer, batch[row : row + 1], output[row : row + 1]) for row in range(len(batch))]
-        for batch, output in zip(batches, outputs, strict=True)
+        [
+            pool.submit(
+                infer,
+                batch[row : row + 1],
+                {name: values[row : row + 1] for name, values in told.items()},
+                output[row : row + 1],
+            )
+            for row in range(len(batch))
+        ]
+        for batch, told, output in zip(batches, conditions or [{}] * len(batches), outputs, strict=True)
     ]
     try:
         for futures, output in zip(pending, outputs, strict=True):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from vireo_server.runtimes import Rows, Runtime, run_rows
+from vireo_server.runtimes import Conditions, Rows, Runtime, run_rows
 
 
 class ONNXRuntime(Runtime):
@@ -23,22 +23,26 @@ class ONNXRuntime(Runtime):
         # Inference is one row on one thread; arenas would keep the peak of every size for ever.
         options.enable_cpu_mem_arena = False
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
+        by_rank = {len(value.shape): value.name for value in self._session.get_inputs()}
+        self._input = by_rank[4]
+        self._widths = {value.name: value.shape[1] for value in self._session.get_inputs() if len(value.shape) == 2}
+        self.conditions = tuple(self._widths)
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="network")
 
-    def run(self, batches: Sequence[Rows]) -> Iterator[Rows]:
+    def run(self, batches: Sequence[Rows], conditions: Sequence[Conditions] = ()) -> Iterator[Rows]:
         """See Runtime.run."""
         if not batches:
             return iter(())
-        return run_rows(self._pool, self._infer, batches, shape=self._shape(batches[0].shape[1:]))
+        return run_rows(self._pool, self._infer, batches, conditions, shape=self._shape(batches[0].shape[1:]))
 
-    def _infer(self, row: Rows, out: Rows) -> None:
-        out[:] = self._session.run(None, {self._input: np.ascontiguousarray(row)})[0]
+    def _infer(self, row: Rows, conditions: Conditions, out: Rows) -> None:
+        out[:] = self._session.run(None, {self._input: np.ascontiguousarray(row), **conditions})[0]
 
     def _shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of a row's output, which only a run tells; asked once a size."""
         if shape not in self._shapes:
-            output = self._session.run(None, {self._input: np.zeros((1, *shape), np.uint8)})[0]
+            nothing = {name: np.zeros((1, width), np.float32) for name, width in self._widths.items()}
+            output = self._session.run(None, {self._input: np.zeros((1, *shape), np.uint8), **nothing})[0]
             self._shapes[shape] = output.shape[1:]
         return self._shapes[shape]

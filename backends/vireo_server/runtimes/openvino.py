@@ -7,11 +7,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from vireo_server.runtimes import Rows, Runtime, run_rows
+from vireo_server.runtimes import Conditions, Rows, Runtime, run_rows
 
 #: Pictures of so many different sizes keep their compiled network; streams of more sizes at once compile again.
 _SIZES = 8
@@ -25,6 +26,8 @@ class OpenVINO(Runtime):
 
         self._core = openvino.Core()
         self._model = self._core.read_model(model)
+        (self._input,) = (value.any_name for value in self._model.inputs if len(value.partial_shape) == 4)
+        self.conditions = tuple(value.any_name for value in self._model.inputs if len(value.partial_shape) == 2)
         self._config = {
             # Left alone it takes bf16 where the CPU has it, and results would differ from machine to machine.
             "INFERENCE_PRECISION_HINT": "f32",
@@ -36,32 +39,34 @@ class OpenVINO(Runtime):
         self._lock = threading.Lock()
         self._local = threading.local()
 
-    def run(self, batches: Sequence[Rows]) -> Iterator[Rows]:
+    def run(self, batches: Sequence[Rows], conditions: Sequence[Conditions] = ()) -> Iterator[Rows]:
         """See Runtime.run."""
         if not batches:
             return iter(())
         compiled = self._compile(batches[0].shape[1:])
         shape = tuple(compiled.output(0).shape[1:])
-        return run_rows(self._pool, lambda row, out: self._infer(compiled, row, out), batches, shape=shape)
+        return run_rows(self._pool, partial(self._infer, compiled), batches, conditions, shape=shape)
 
     def _compile(self, shape: tuple[int, ...]) -> Any:
         with self._lock:
             if shape not in self._compiled:
                 model = self._model.clone()
-                model.reshape([1, *shape])
+                widths = {name: [1, model.input(name).partial_shape[1]] for name in self.conditions}
+                model.reshape({self._input: [1, *shape], **widths})
                 self._compiled[shape] = self._core.compile_model(model, "CPU", self._config)
                 while len(self._compiled) > _SIZES:
                     self._compiled.popitem(last=False)
             self._compiled.move_to_end(shape)
             return self._compiled[shape]
 
-    def _infer(self, compiled: Any, row: Rows, out: Rows) -> None:
+    def _infer(self, compiled: Any, row: Rows, conditions: Conditions, out: Rows) -> None:
         import openvino
 
         if getattr(self._local, "compiled", None) is not compiled:
             self._local.compiled, self._local.request = compiled, compiled.create_infer_request()
         request = self._local.request
         # Input and output are read and written where they lie; a copy of an output is a millisecond at 720p.
-        request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(row), shared_memory=True))
+        for name, values in {self._input: row, **conditions}.items():
+            request.set_tensor(name, openvino.Tensor(np.ascontiguousarray(values), shared_memory=True))
         request.set_output_tensor(openvino.Tensor(out, shared_memory=True))
         request.infer()

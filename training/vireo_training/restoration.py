@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: MIT
+"""Train the restoration network, judge it on photographs it never saw, and write the file that is served.
+
+`python -m vireo_training.restoration --steps 16000` (needs `pip install 'vireo[training]'`).
+"""
+
+import argparse
+import copy
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from vireo_training.coding import Codec, Coding, code, with_noise
+from vireo_training.evaluation import psnr_y
+from vireo_training.graph import CONDITIONS, restoration_graph
+from vireo_training.layers import Expanded, as_input, follow, schedule
+from vireo_training.model_card import fill_in
+from vireo_training.photographs import load, photographs_for
+from vireo_training.pool import draw_clip
+from vireo_training.restoration_evaluation import (
+    EVALUATED,
+    Restore,
+    conditions,
+    evaluation_clip,
+    onnx_restorer,
+    score,
+)
+
+__all__ = ["Restoration", "TrainingSettings", "main", "torch_restorer", "train"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything that decides the weights; the same settings on the same versions give the same network."""
+
+    channels: int = 32
+    hidden_layers: int = 5
+    condition_width: int = 16
+    expansion: int = 4
+    clips: int = 2200
+    clip_size: int = 96
+    batch: int = 12
+    crop: int = 64
+    rate: float = 2e-3
+    rgb_share: float = 0.2
+    squared_after: float = 0.4
+    noisy: float = 0.2
+    validate_every: int = 1000
+    threads: int = 1
+    seed: int = 20240607
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training run was: steps, minutes it took, mean gain in dB on the validation picture."""
+
+    steps: int
+    minutes: float
+    validation_gain: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A decoded picture (s, s, 3), its condition (4,), and what it was before noise and codec."""
+
+    degraded: NDArray[np.uint8]
+    condition: NDArray[np.float32]
+    original: NDArray[np.uint8]
+
+
+class Restoration(nn.Module):  # type: ignore[misc]
+    """Convolutions with PReLU at half the size, scaled and shifted by how the picture was coded; a residual.
+
+    Half the size (a 6x6 convolution of stride 2 first, pixel shuffle last) makes it four times cheaper, as in FFDNet
+    (Zhang et al., 2018), which also told its network the strength of the noise. (N, 3, H, W) float 0..1, H and W
+    even, and CONDITION (N, 4) in; restored pictures out, not clipped.
+    """
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        super().__init__()
+        channels, self.layers = settings.channels, settings.hidden_layers + 1
+        self.first = nn.Conv2d(3, channels, 6, stride=2, padding=2)
+        self.hidden = nn.ModuleList(
+            Expanded(channels, channels, 3, expansion=settings.expansion) for _ in range(settings.hidden_layers)
+        )
+        self.last = Expanded(channels, 12, 3, expansion=settings.expansion)
+        self.slopes = nn.ParameterList(torch.full((channels,), 0.25) for _ in range(self.layers))
+        self.look = nn.Linear(len(CONDITIONS) - 1, settings.condition_width)
+        self.lean = nn.Linear(settings.condition_width, 2 * channels * self.layers)
+        with torch.no_grad():
+            self.lean.bias.copy_(torch.cat([torch.ones(channels), torch.zeros(channels)]).repeat(self.layers))
+
+    def forward(self, picture: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """Restore a batch of pictures."""
+        strength, step, deblocked, noise = condition.split(1, dim=1)
+        seen = torch.cat([torch.log(step + 1) / 4, deblocked, noise / 16], dim=1)
+        leaning = self.lean(functional.relu(self.look(seen)))[:, :, None, None].chunk(2 * self.layers, dim=1)
+        value = picture
+        layers = zip([self.first, *self.hidden], leaning[::2], leaning[1::2], self.slopes, strict=True)
+        for layer, scale, shift, slope in layers:
+            value = functional.prelu(layer(value) * scale + shift, slope)
+        # What codec and noise have done is in proportion to their steps: so is the repair, and nothing is mended
+        # where nothing was broken.
+        amount = strength * (step + noise).clamp(max=64) / 64
+        return picture + functional.pixel_shuffle(self.last(value), 2) * amount[:, :, None, None]
+
+    def collapsed(self) -> dict[str, NDArray[np.float32]]:
+        """Give the weights `graph.restoration_graph` takes."""
+        result: dict[str, torch.Tensor] = {"body.0.weight": self.first.weight, "body.0.bias": self.first.bias}
+        for index, layer in enumerate([*self.hidden, self.last], start=1):
+            result[f"body.{index}.weight"], result[f"body.{index}.bias"] = layer.weight_and_bias()
+        for index, slope in enumerate(self.slopes):
+            result[f"slope.{index}"] = slope
+        for name in ("look", "lean"):
+            result[f"{name}.weight"], result[f"{name}.bias"] = getattr(self, name).weight, getattr(self, name).bias
+        return {name: value.detach().numpy().astype(np.float32) for name, value in result.items()}
+
+
+def draw_pairs(
+    photographs: Sequence[NDArray[np.uint8]], settings: TrainingSettings, random: np.random.Generator
+) -> list[Pair]:
+    """Draw short clips, degrade them, and keep three frames of each: inter pictures too."""
+    pairs = []
+    for _ in range(settings.clips):
+        clip = draw_clip(photographs, random, size=settings.clip_size, frames=6, synthetic=0.06)
+        noise = float(np.exp(random.uniform(np.log(2), np.log(25)))) if random.random() < settings.noisy else 0.0
+        coded = code(with_noise(clip, deviation=noise, random=random), _draw_coding(random))
+        told = conditions(coded, noise=noise)
+        pairs += [Pair(coded.pictures[index], told[index], clip[index]) for index in (0, 2, 5)]
+    return pairs
+
+
+def _draw_coding(random: np.random.Generator) -> Coding:
+    codecs: tuple[Codec, ...] = ("h264", "mpeg2video", "mjpeg", "jpeg")
+    codec = codecs[random.choice(4, p=[0.46, 0.22, 0.12, 0.2])]
+    if codec == "h264":
+        preset = str(random.choice(["veryfast", "fast", "medium"]))
+        return Coding(codec, int(random.integers(12, 42)), {"preset": preset})
+    if codec == "jpeg":
+        return Coding(codec, int(random.integers(12, 96)))
+    scale = int(np.exp(random.uniform(np.log(2), np.log(28))))
+    return Coding(codec, scale, {"bf": str(random.integers(3))} if codec == "mpeg2video" else {})
+
+
+def train(settings: TrainingSettings, *, steps: int) -> tuple[Restoration, Run]:
+    """Train for `steps`; give the network that did best on the validation picture."""
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(settings.seed)
+    random = np.random.default_rng(settings.seed)
+    begun = time.monotonic()
+
+    # 1. Data
+    pool = draw_pairs([load(each) for each in photographs_for("training")], settings, random)
+    validation = [
+        (*evaluation_clip(load(each), coding, noise=noise), noise)
+        for each in photographs_for("validation")
+        for coding, noise in EVALUATED.values()
+    ]
+    print(f"{len(pool)} pairs in {time.monotonic() - begun:.0f} s", flush=True)
+
+    # 2. The network, and a running average of its weights, which is what is judged
+    network, averaged = (Restoration(settings).to(memory_format=torch.channels_last) for _ in range(2))
+    averaged.load_state_dict(network.state_dict())
+    optimizer = torch.optim.Adam(network.parameters(), lr=settings.rate, betas=(0.9, 0.99))
+
+    # 3. Steps
+    best, best_gain, losses = network.state_dict(), -float("inf"), list[float]()
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = settings.rate * schedule(step, steps)
+        degraded, condition, original = _batch(pool, random, settings)
+        loss = _loss(network(degraded, condition), degraded, original, settings, step / steps)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        follow(averaged, network, share=0.001 if step > 2000 else 0.01)
+        losses.append(loss.item())
+
+        # 4. Judgement
+        if (step + 1) % settings.validate_every == 0 or step + 1 == steps:
+            restore, gains = torch_restorer(averaged), []
+            for coded, truth, noise in validation:
+                restored = restore(coded.pictures[::2], conditions(coded, noise=noise)[::2])
+                gains.append(psnr_y(restored, truth[::2]) - psnr_y(coded.pictures[::2], truth[::2]))
+            gain, elapsed = float(np.mean(gains)), time.monotonic() - begun
+            each = " ".join(f"{value:+.2f}" for value in gains)
+            print(f"step {step + 1} loss {np.mean(losses):.4f} gain {gain:.3f} ({each}), {elapsed:.0f} s", flush=True)
+            losses.clear()
+            if gain > best_gain:
+                best, best_gain = copy.deepcopy(averaged.state_dict()), gain
+    network.load_state_dict(best)
+    return network, Run(steps, round((time.monotonic() - begun) / 60, 1), round(best_gain, 3))
+
+
+def torch_restorer(network: Restoration) -> Restore:
+    """Run the network as it is trained."""
+
+    def restore(clip: NDArray[np.uint8], condition: NDArray[np.float32]) -> NDArray[np.uint8]:
+        with torch.inference_mode():
+            result = network(as_input(list(clip)), torch.from_numpy(condition)).clamp(0, 1)
+            return np.asarray((result * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
+
+    return restore
+
+
+def _batch(
+    pool: Sequence[Pair], random: np.random.Generator, settings: TrainingSettings
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    size, condition = settings.crop, []
+    degraded: list[NDArray[np.uint8]] = []
+    original: list[NDArray[np.uint8]] = []
+    for index in random.integers(len(pool), size=settings.batch):
+        pair = pool[index]
+        top, left = random.integers(settings.clip_size - size + 1, size=2)
+        turn, mirror = int(random.integers(4)), int(random.integers(2)) * 2 - 1
+        for pictures, picture in ((degraded, pair.degraded), (original, pair.original)):
+            pictures.append(np.rot90(picture[top : top + size, left : left + size], turn)[:, ::mirror])
+        condition.append(pair.condition)
+    return as_input(degraded), torch.from_numpy(np.stack(condition)), as_input(original)
+
+
+def _loss(
+    result: torch.Tensor, degraded: torch.Tensor, original: torch.Tensor, settings: TrainingSettings, progress: float
+) -> torch.Tensor:
+    """Error of luma and some of RGB, each picture's in relation to what its codec and noise had done to it.
+
+    So a decibel counts the same at every quality; without it the coarsest pictures alone would decide the weights.
+    """
+    luma = torch.tensor([0.2126, 0.7152, 0.0722])
+    error, broken = result - original, degraded - original
+    squares = torch.cat([torch.einsum("nchw,c->nhw", error, luma)[:, None], error], dim=1).square()
+    before = torch.einsum("nchw,c->nhw", broken, luma).square().mean(dim=(1, 2))[:, None, None, None] + 4e-6
+    weights = torch.tensor([1, *[settings.rgb_share / 3] * 3])[:, None, None]
+    relative = squares / before
+    if progress < settings.squared_after:
+        relative = torch.sqrt(relative + 0.01)
+    return (relative * weights).mean() * 4
+
+
+def report(network: Restoration, model: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """Give PSNR-Y of the degraded picture, the network in torch and the ONNX file, by photograph and coding."""
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    in_torch, in_onnx = torch_restorer(network), onnx_restorer(model)
+    for photograph in photographs_for("held_out"):
+        picture, rows = load(photograph), {}
+        for name, (coding, noise) in EVALUATED.items():
+            before, by_onnx = score(in_onnx, picture, coding, noise=noise)
+            _, by_torch = score(in_torch, picture, coding, noise=noise)
+            rows[name] = {"before": round(before, 3), "torch": round(by_torch, 3), "onnx": round(by_onnx, 3)}
+            print(f"{photograph.name} {name}: {before:.2f} -> {by_onnx:.2f} dB, {by_onnx - before:+.2f}", flush=True)
+        table[photograph.name] = rows
+    return table
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, write model.onnx, and evaluation.json beside the model card."""
+    parser = argparse.ArgumentParser(description="Train the restoration network.")
+    parser.add_argument("--steps", type=int, default=16000)
+    parser.add_argument("--output", type=Path, default=Path("model_repository/restoration_network"))
+    for name, value in asdict(TrainingSettings()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    options = vars(parser.parse_args(arguments))
+    settings = TrainingSettings(**{name: options[name] for name in asdict(TrainingSettings())})
+    network, run = train(settings, steps=options["steps"])
+    model: Path = options["output"] / "1" / "model.onnx"
+    model.parent.mkdir(parents=True, exist_ok=True)
+    model.write_bytes(restoration_graph(network.collapsed()))
+    evaluation = {"settings": asdict(settings), "run": asdict(run), "psnr_y": report(network, model)}
+    (options["output"] / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
+    if (options["output"] / "README.md").exists():
+        fill_in(options["output"])
+    print(f"wrote {model}, {model.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
