@@ -131,7 +131,9 @@ def _run_segment(
     if exchange.output is None:
         raise Internal(f"segment {segment.index} gave no picture; try again", stage="file")
     timing = timing_rows([tuple(row) for row in rows])  # type: ignore[misc]
-    return exchange, CodedSegment(index=segment.index, output=exchange.output, timing=timing, packets=lambda: data)
+    return exchange, CodedSegment(
+        index=segment.index, output=exchange.output, timing=lambda: timing, packets=lambda: data
+    )
 
 
 def _abort(service: str, stream: str, send: Send) -> None:

@@ -30,10 +30,11 @@ from vireo_media.errors import (
     OutputError,
     VireoError,
 )
-from vireo_media.mux import check_codec, check_output, encoder_defaults, mux
+from vireo_media.mux import MuxResult, check_codec, check_output, encoder_defaults, mux
 from vireo_media.probing import VideoInput, probe
 from vireo_media.segments import service_segments
 from vireo_media.services import ServiceDescription, apply_options
+from vireo_media.sizes import check_one_size
 from vireo_media.verify import check_same, verify
 
 from vireo_client.errors import RefusedError, UnavailableError
@@ -167,6 +168,7 @@ class Client:
         video = probe(MediaSource(input))
         transports, skipped, description, text = self._read_service(service)
         stream = _prepare(video.description, description, options or {}, format=format)
+        check_one_size(video)
         request = request_id or secrets.token_hex(4)
         journal_notes: list[str] = []
         with _journal(path, job=_job(description, text, stream), anew=overwrite) as journal:
@@ -196,20 +198,20 @@ class Client:
                 results = runner.run(service_segments(video.source, stream, description))
             finally:
                 servers.stop()
+
+            def check(file: Path, result: MuxResult) -> None:
+                same_frames, with_sound = not description.changes_rate, not result.sounds_left_out
+                compared = verify(video.source, file, same_frames=same_frames, with_sound=with_sound)
+                check_same(compared, name=str(path))
+
             written = mux(
                 path,
                 segments=[journal.read(result.index) for result in results],
                 source=video,
                 format=format,
                 fragmented=fragmented,
+                check=check,
             )
-            compared = verify(
-                video.source,
-                path,
-                same_frames=not description.changes_rate,
-                with_sound=not written.sounds_left_out,
-            )
-            check_same(compared, name=str(path))
             changed = journal.changed
         notes = dict.fromkeys(note for result in results for note in result.notes)
         if changed:

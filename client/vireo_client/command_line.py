@@ -8,6 +8,7 @@ Exit codes: 0 done, 1 failed (one message on standard error), 2 wrong usage, 130
 """
 
 import contextlib
+import ctypes
 import importlib.metadata
 import signal
 import sys
@@ -110,6 +111,7 @@ def run(
 ) -> None:
     """Send a video through a service and write what comes back, with sound, subtitles and chapters of the source."""
     options = _options(set_ or [])
+    _freeze_mmap_threshold()
     with _errors(), _stop_on_sigterm():
         from vireo_client.client import Client
 
@@ -363,6 +365,19 @@ def _stop_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+# Note [Memory that does not grow with the video]
+# What is left to grow in a client is the index of an mp4, in the demuxer and in the muxer: arrays that are made larger
+# again and again. glibc learns from the first of them that is freed to keep such arrays in its heap, where each larger
+# one leaves a hole. Frozen at its default, the threshold lets every array lie in pages of its own, which move without a
+# copy and go back at once. This process is ours to decide for; callers of `Client` set MALLOC_MMAP_THRESHOLD_.
+_M_MMAP_THRESHOLD, _DEFAULT_THRESHOLD = -3, 128 << 10
+
+
+def _freeze_mmap_threshold() -> None:
+    with contextlib.suppress(AttributeError, OSError):  # Other C libraries than glibc have no such call.
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _DEFAULT_THRESHOLD)
 
 
 def _fail(message: str, *, code: int = 1) -> NoReturn:

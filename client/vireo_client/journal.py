@@ -73,17 +73,23 @@ class Journal:
             raise
         self._found = self._indices()
         self._changed: list[int] = []
+        self._output: dict[str, Any] = {}
 
     def write(self, index: int) -> "SegmentWriter":
         """A writer for segment `index`."""
         return SegmentWriter(self._path(index))
 
     def read(self, index: int) -> CodedSegment:
-        """The finished segment `index`; its packets stay on disk until they are asked for."""
+        """The finished segment `index`; its packets and times stay on disk until they are asked for."""
         path = self._path(index)
-        timing, header = _read_footer(path)
+        _, header = _read_footer(path)
+        if header["output"] != self._output:  # Hundreds of segments say the same.
+            self._output = header["output"] or {}
         return CodedSegment(
-            index=index, output=header["output"] or {}, timing=timing, packets=lambda: _read_packets(path)
+            index=index,
+            output=self._output,
+            timing=lambda: _read_footer(path)[0],
+            packets=lambda: _read_packets(path),
         )
 
     def finished(self, index: int, packets: Iterable[CodedPacket]) -> SegmentResult | None:

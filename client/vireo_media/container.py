@@ -204,11 +204,13 @@ def libav_packet(data: bytes, *, pts: int, dts: int, duration: int, time_base: F
 # picture by its time. So the second one is moved by one tick, the least that tells them apart, and the muxer says so.
 # A decoder reorders over at most 16 pictures; the times of the last 64 are enough to look at.
 _REMEMBERED = 64
+_MOST_BACK_SECONDS = 1
 
 
 def read_packets(source: MediaSource) -> Iterator[CodedPacket]:
     """The packets of the video stream, in the file's order, lazily; no two have one time. Raises InputError."""
     recent: deque[int] = deque(maxlen=_REMEMBERED)
+    latest = UNKNOWN
     with source.open() as container, media_errors(source.name, "reading"):
         stream = find_video(container, source.name)
         # AVI has one time a packet, in decode order; what libav gives as pts is a guess that is wrong with B-frames.
@@ -223,6 +225,14 @@ def read_packets(source: MediaSource) -> Iterator[CodedPacket]:
                     f"input {source.name!r}: its video changes its format at {at}; allowed is one format in a file; "
                     "split it there, or re-encode it"
                 )
+            if packet.dts is not None:
+                if (latest - packet.dts) * packet.time_base > _MOST_BACK_SECONDS:
+                    raise InputError(
+                        f"input {source.name!r}: its clock jumps back from {clock(latest * packet.time_base)} to "
+                        f"{clock(packet.dts * packet.time_base)}, as in files that were joined as they are; allowed is "
+                        "a clock that runs on; split it there, or join its parts with a tool that shifts their times"
+                    )
+                latest = max(latest, packet.dts)
             flags = FLAG_KEY * packet.is_keyframe | FLAG_CORRUPT * packet.is_corrupt | FLAG_DISCARD * packet.is_discard
             pts = packet.pts if has_pts else None
             while pts is not None and pts in recent:

@@ -7,7 +7,8 @@ import ctypes
 import io
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -19,11 +20,11 @@ import av.container
 import av.error
 import av.video.stream
 
-from vireo_media.coded import CodedSegment, check_joinable
+from vireo_media.coded import CodedSegment, Joined, join
 from vireo_media.container import is_picture_only, libav_packet
 from vireo_media.copying import CopiedStreams
-from vireo_media.dts import DtsBuilder, reorder_depth
-from vireo_media.errors import OutputError, OutputExistsError, VireoError
+from vireo_media.dts import DtsBuilder
+from vireo_media.errors import FramesLostError, OutputError, OutputExistsError, VireoError
 from vireo_media.playlist import output_folder, playlist_options, settle_playlist
 from vireo_media.probing import VideoInput
 from vireo_media.settling import settle
@@ -60,6 +61,10 @@ class MuxResult:
     duration_seconds: float
     sounds_left_out: int
     warnings: tuple[str, ...]
+
+
+Check = Callable[[Path, MuxResult], None]
+"""Looks at a written file before it takes its name; raises FramesLostError where it is not what it should be."""
 
 
 def encoder_defaults(format: str) -> Mapping[str, Any]:
@@ -114,22 +119,21 @@ def mux(
     source: VideoInput,
     format: str | None = None,
     fragmented: bool = False,
+    check: Check | None = None,
 ) -> MuxResult:
     """Write the file: `segments` as its video, everything else copied from `source`.
 
     `output` is a path, replaced in one step when all is written and on disk, or a file object, for which `format`
     must be named. `fragmented` writes mp4 and mov in fragments, one a key frame, which can be played while they are
     fetched. Format "hls" (a path ending in .m3u8) writes a playlist and, beside it, fragments of about 4 s that begin
-    at key frames. Raises OutputError, ExchangeError where segments do not fit together, InputError where the source
-    cannot be read.
+    at key frames.
+
+    `check` is given what was written before it takes its name; where it raises FramesLostError, the file is kept
+    beside `output` as `<name>.differs.<suffix>`. Raises OutputError, ExchangeError where segments do not fit together,
+    InputError where the source cannot be read.
     """
+    joined = join(segments)
     _give_memory_back()
-    check_joinable(segments)
-    frames = sum(len(segment.timing) for segment in segments)
-    if not frames:
-        raise OutputError(
-            "output: no frame came back, so there is nothing to write; check that the source has pictures"
-        )
     if not isinstance(output, str | os.PathLike):
         if format is None:
             raise OutputError(
@@ -137,14 +141,17 @@ def mux(
             )
         if format == "hls":
             raise OutputError("output: HLS is many files; allowed is a path that ends in .m3u8, not a file object")
-        return _write(output, format=format, segments=segments, source=source, frames=frames, fragmented=fragmented)
+        return _write(output, joined, format=format, source=source, fragmented=fragmented)
     path = Path(output)
     format = format or FORMATS[path.suffix.lower()]
     if format == "hls":
-        return _write_playlist(path, segments=segments, source=source, frames=frames)
+        return _write_playlist(path, joined, source=source, check=check)
     part = path.with_name(f".{path.name}.part")
     try:
-        result = _write(part, format=format, segments=segments, source=source, frames=frames, fragmented=fragmented)
+        result = _write(part, joined, format=format, source=source, fragmented=fragmented)
+        if check is not None:
+            with _kept_aside(part, path):
+                check(part, result)
         settle(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
@@ -162,32 +169,44 @@ def mux(
 def _give_memory_back() -> None:
     """Let the C library return what the segments' packets left free.
 
-    The index of an mp4 grows with the video, some 150 bytes a packet while it is written. With this it takes the place
-    of what was needed before, not room beside it. Other C libraries than glibc have no such call.
+    The index of an mp4 grows with the video, 64 bytes a packet of picture and sound while it is written. With this it
+    takes the place of what was needed before, not room beside it. Other C libraries than glibc have no such call.
     """
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _write_playlist(path: Path, *, segments: Sequence[CodedSegment], source: VideoInput, frames: int) -> MuxResult:
+@contextlib.contextmanager
+def _kept_aside(written: Path, path: Path) -> Iterator[None]:
+    """What turns out to differ from its source is there to be looked at, but never under the name of a result."""
+    try:
+        yield
+    except FramesLostError as error:
+        aside = path.with_name(f"{path.stem}.differs{path.suffix if written.is_file() else ''}")
+        if aside.is_dir():
+            shutil.rmtree(aside)
+        os.replace(written, aside)
+        raise FramesLostError(f"{error}; what was written is kept as {str(aside)!r}") from error
+
+
+def _write_playlist(path: Path, joined: Joined, *, source: VideoInput, check: Check | None) -> MuxResult:
     """The playlist and its fragments, made in a folder of their own; the playlist takes its place last."""
     with output_folder(path) as folder, _output_errors("hls"):
-        result = _write(folder / path.name, format="hls", segments=segments, source=source, frames=frames)
+        result = _write(folder / path.name, joined, format="hls", source=source)
+        if check is not None:
+            with _kept_aside(folder, path):
+                check(folder / path.name, result)
         settle_playlist(folder, path)
     return result
 
 
 def _write(
-    target: Path | BinaryIO,
-    *,
-    format: str,
-    segments: Sequence[CodedSegment],
-    source: VideoInput,
-    frames: int,
-    fragmented: bool = False,
+    target: Path | BinaryIO, joined: Joined, *, format: str, source: VideoInput, fragmented: bool = False
 ) -> MuxResult:
-    with source.source.open() as reader, _output_errors(format):
-        scale = _movie_timescale(reader, segments[0].time_base)
+    with contextlib.ExitStack() as reading, _output_errors(format):
+        reader = reading.enter_context(source.source.open())
+        _give_memory_back()
+        scale = _movie_timescale(reader, joined.time_base)
         if format == "hls":
             assert isinstance(target, Path)
             options = playlist_options(target, movie_timescale=scale)
@@ -197,8 +216,9 @@ def _write(
         with av.open(file, "w", format=format, container_options=options) as writer:
             writer.flags |= _BITEXACT
             warnings = list(source.source.remarks.values())
-            video = _add_video(writer, segments, source, warnings)
-            shift = _shift(segments)
+            video = _add_video(writer, joined, source, warnings)
+            # An mp4 would hide pictures before time 0 behind an edit list: in the file and never seen.
+            shift = max(Fraction(0), -joined.first * joined.time_base)
             if shift:
                 warnings.append(
                     f"the picture begins before time 0, which players hide: all times, picture and sound, moved by "
@@ -206,24 +226,24 @@ def _write(
                 )
             copied = CopiedStreams(reader, writer, video=video, source=source, warnings=warnings, shift=shift)
             writer.start_encoding()
-            if format in _MILLISECONDS and any(not _in_milliseconds(segment) for segment in segments):
+            if format in _MILLISECONDS and not joined.in_milliseconds:
                 warnings.append(
                     f"{format} keeps times to the millisecond: frames move by up to 0.5 ms; mp4 keeps them exactly"
                 )
-            for packet in _video_packets(segments, video, shift=shift):
+            for packet in _video_packets(joined, video, shift=shift):
                 copied.write_until(packet.dts * packet.time_base)
                 writer.mux(packet)
             copied.write_rest()
-    base = segments[0].time_base
-    first = min(int(segment.timing[:, PTS].min()) for segment in segments if len(segment.timing))
+            # Before the index is written, which takes as much memory as the source's own.
+            reading.close()
+            _give_memory_back()
     with _output_errors(format):
-        warnings += _check_written(target, format=format, frames=frames, first=first * base + shift)
-    last = max(
-        int((segment.timing[:, PTS] + segment.timing[:, DURATION]).max()) for segment in segments if len(segment.timing)
-    )
+        warnings += _check_written(
+            target, format=format, frames=joined.frames, first=joined.first * joined.time_base + shift
+        )
     return MuxResult(
-        frames=frames,
-        duration_seconds=float((last - first) * base),
+        frames=joined.frames,
+        duration_seconds=float((joined.end - joined.first) * joined.time_base),
         sounds_left_out=copied.sounds_left_out,
         warnings=tuple(warnings),
     )
@@ -281,12 +301,11 @@ def _movie_timescale(reader: av.container.InputContainer, time_base: Fraction) -
 
 
 def _add_video(
-    writer: av.container.OutputContainer, segments: Sequence[CodedSegment], source: VideoInput, warnings: list[str]
+    writer: av.container.OutputContainer, joined: Joined, source: VideoInput, warnings: list[str]
 ) -> av.video.stream.VideoStream:
-    first = next(segment for segment in segments if len(segment.timing))
-    stream = add_video_stream(writer, first.output, list(islice(first.packets(), 2)))
-    stream.time_base = first.time_base
-    rotation = int(first.output.get("rotation") or 0)
+    stream = add_video_stream(writer, joined.output, list(islice(joined.segments[0].packets(), 2)))
+    stream.time_base = joined.time_base
+    rotation = int(joined.output.get("rotation") or 0)
     if rotation and writer.format.name in _NO_ROTATION:
         warnings.append(f"{writer.format.name} cannot hold the rotation of {rotation} degrees; mp4, mov and mkv can")
     elif source.display_matrix is not None and rotation == source.description.rotation:
@@ -299,38 +318,19 @@ def _add_video(
     return stream
 
 
-def _shift(segments: Sequence[CodedSegment]) -> Fraction:
-    """Seconds by which everything moves, so that no picture is before time 0.
-
-    An mp4 would hide those pictures behind an edit list, and the frames would be in the file and never be seen.
-    """
-    first = min(int(segment.timing[:, PTS].min()) for segment in segments if len(segment.timing))
-    return max(Fraction(0), -first * segments[0].time_base)
-
-
-def _video_packets(
-    segments: Sequence[CodedSegment], stream: av.video.stream.VideoStream, *, shift: Fraction
-) -> Iterator[Any]:
+def _video_packets(joined: Joined, stream: av.video.stream.VideoStream, *, shift: Fraction) -> Iterator[Any]:
     """The packets in the file's order, with DTS rebuilt (see `dts`), all of them later by `shift` seconds."""
-    ticks = round(shift / segments[0].time_base)
-    depth = max(reorder_depth(segment.timing[:, PTS].tolist()) for segment in segments)
-    durations = [int(duration) for segment in segments for duration in segment.timing[:1, DURATION]]
-    builder = DtsBuilder(depth=depth, step=durations[0])
-    for segment in segments:
-        rows = segment.timing.tolist()
+    base = joined.time_base
+    ticks = round(shift / base)
+    builder = DtsBuilder(depth=joined.depth, step=joined.step)
+    for segment in joined.segments:
+        rows = segment.timing().tolist()
         decoding = builder.of([row[PTS] for row in rows])
         for data, row, dts in zip(segment.packets(), rows, decoding, strict=True):
-            pts = row[PTS] + ticks
-            packet = libav_packet(data, pts=pts, dts=dts + ticks, duration=row[DURATION], time_base=segment.time_base)
+            packet = libav_packet(data, pts=row[PTS] + ticks, dts=dts + ticks, duration=row[DURATION], time_base=base)
             packet.is_keyframe = bool(row[FLAGS] & FLAG_KEY)
             packet.stream = stream
             yield packet
-
-
-def _in_milliseconds(segment: CodedSegment) -> bool:
-    """Whether every time of the segment is a whole number of milliseconds."""
-    scaled = segment.timing[:, PTS] * (1000 * segment.time_base.numerator)
-    return not (scaled % segment.time_base.denominator).any()
 
 
 @contextlib.contextmanager

@@ -40,6 +40,19 @@ PRIMARIES = {
     11: "smpte431", 12: "smpte432", 22: "ebu3213",
 }  # fmt: skip
 
+_NOT_CODED_AGAIN = {
+    Type.A53_CC: "closed captions",
+    Type.STEREO3D: "a stereoscopic arrangement",
+    Type.SPHERICAL: "a spherical projection",
+    Type.DYNAMIC_HDR_PLUS: "HDR10+ metadata",
+    Type.DYNAMIC_HDR_VIVID: "HDR Vivid metadata",
+    Type.DOVI_RPU_BUFFER: "Dolby Vision metadata",
+    Type.DOVI_METADATA: "Dolby Vision metadata",
+    Type.S12M_TIMECODE: "time codes",
+    Type.ICC_PROFILE: "an ICC profile",
+}
+"""What frames carry beside their pixels that no encoder here writes."""
+
 _MOST_PACKETS = 64
 """How far to look for the first picture: more than any decoder holds back."""
 
@@ -49,13 +62,15 @@ class VideoInput:
     """A probed source: what START says of it, and what the muxer needs beside that.
 
     `display_matrix` is the container's 3 x 3 matrix as 9 ints (16.16 fixed point, the last column 2.30), None without
-    one. `container` is the demuxer's name. `duration_seconds` is what the container says, None where it says nothing.
+    one. `container` is the demuxer's name. `duration_seconds` is what the container says, None where it says nothing;
+    `begin_seconds` is where it says that the stream begins.
     """
 
     source: MediaSource
     description: StreamDescription
     container: str
     duration_seconds: float | None = None
+    begin_seconds: Fraction = Fraction(0)
     display_matrix: tuple[int, ...] | None = None
 
 
@@ -76,6 +91,7 @@ def probe(source: MediaSource) -> VideoInput:
         if (stream.pix_fmt or "").startswith("yuvj"):
             color["range"] = "pc"
         side_data = _side_data(frame)
+        _note_losses(source, stream, side_data)
         matrix = side_data.get(Type.DISPLAYMATRIX)
         description = StreamDescription(
             codec=context.codec.canonical_name,
@@ -96,6 +112,7 @@ def probe(source: MediaSource) -> VideoInput:
             description=description,
             container=container.format.name,
             duration_seconds=_duration(container, stream),
+            begin_seconds=(stream.start_time or 0) * (stream.time_base or Fraction(1)),
             display_matrix=struct.unpack("<9i", matrix) if matrix is not None and len(matrix) == 36 else None,
         )
 
@@ -124,6 +141,15 @@ def _first_picture(
 def _side_data(frame: av.VideoFrame | None) -> dict[Type, bytes]:
     entries: Any = frame.side_data if frame is not None else ()
     return {entry.type: bytes(entry) for entry in entries}
+
+
+def _note_losses(source: MediaSource, stream: av.video.stream.VideoStream, side_data: Mapping[Type, bytes]) -> None:
+    """Name what the first picture carries and no result will."""
+    lost = list(dict.fromkeys(name for kind, name in _NOT_CODED_AGAIN.items() if kind in side_data))
+    if stream.metadata.get("alpha_mode") == "1":  # VP8 and VP9 in WebM: a second coded picture beside each.
+        lost.append("alpha")
+    if lost:
+        source.remarks["lost"] = f"the pictures carry {', '.join(lost)}: left out of the result"
 
 
 def _duration(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float | None:

@@ -27,8 +27,8 @@ def test_a_finished_segment_comes_back_as_it_was(journal: Journal) -> None:
     segment = journal.read(7)
     assert (segment.index, segment.output) == (7, OUTPUT)
     assert list(segment.packets()) == list(segment.packets()) == [b"one", b"", b"three"]
-    assert np.array_equal(segment.timing, [[0, -1, 2, 1], [4, 5, 6, 0], [8, 9, 10, 0]])
-    assert segment.timing.dtype == np.int64
+    assert np.array_equal(segment.timing(), [[0, -1, 2, 1], [4, 5, 6, 0], [8, 9, 10, 0]])
+    assert segment.timing().dtype == np.int64
     assert sorted(path.name for path in journal.folder.iterdir()) == ["job.json", "lock", "segment-000007.packets"]
 
 
@@ -43,7 +43,7 @@ def test_an_empty_segment_is_one_too(journal: Journal) -> None:
     with journal.write(0) as writer:
         writer.finish(output=None)
     assert list(journal.read(0).packets()) == []
-    assert journal.read(0).timing.shape == (0, 4)
+    assert journal.read(0).timing().shape == (0, 4)
 
 
 def test_the_folder_is_beside_the_output_and_goes_away(tmp_path: Path, journal: Journal) -> None:

@@ -157,6 +157,51 @@ def _two_sizes(path: Path, frames: int) -> None:
     path.write_bytes(b"".join(parts))
 
 
+def _without_times(path: Path, frames: int) -> None:
+    """Every third picture from the fifth on has no times: the flags of its PES header say so (ISO/IEC 13818-1),
+    and stuffing stands in their place."""
+    raw = io.BytesIO()
+    numbered_clip(raw, frames=frames, size=SIZE, gop=12, container="mpegts")
+    data, picture = bytearray(raw.getvalue()), 0
+    for start in range(0, len(data), 188):
+        packet = data[start : start + 188]
+        header = 4 + (1 + packet[4] if packet[3] & 0x20 else 0)
+        if packet[1] & 0x40 and packet[header : header + 4] == b"\0\0\1\xe0":
+            if picture >= 5 and picture % 3 == 2:
+                data[start + header + 7] &= 0x3F
+                first = start + header + 9
+                length = packet[header + 8]
+                data[first : first + length] = b"\xff" * length
+            picture += 1
+    path.write_bytes(data)
+
+
+def _joined(path: Path, frames: int) -> None:
+    """Two recordings, one after the other in one file, as `cat` does it: the clock begins anew."""
+    parts = []
+    for number in (0, frames // 2):
+        raw = io.BytesIO()
+        numbered_clip(raw, frames=frames // 2, size=SIZE, gop=12, container="mpegts", first_number=number)
+        parts.append(raw.getvalue())
+    path.write_bytes(b"".join(parts))
+
+
+def _two_sizes_remuxed(path: Path, frames: int) -> None:
+    """The same, with the clock running on."""
+    with av.open(str(path), "w") as writer:
+        stream: Any = None
+        for part, size in enumerate((SIZE, (192, 128))):
+            raw, count = io.BytesIO(), frames // 2
+            numbered_clip(raw, frames=count, size=size, gop=12, container="h264", first_number=part * count, bframes=0)
+            raw.seek(0)
+            with av.open(raw) as reader:
+                stream = stream or writer.add_stream_from_template(reader.streams.video[0], opaque=True)
+                for place, packet in enumerate(packet for packet in reader.demux(0) if packet.size):
+                    packet.time_base, packet.stream = Fraction(1, 25), stream
+                    packet.pts = packet.dts = part * count + place
+                    writer.mux(packet)
+
+
 def _cover(path: Path, frames: int) -> None:
     picture = io.BytesIO()
     numbered_clip(picture, frames=1, size=(64, 64), codec="mjpeg", pixel_format="yuvj420p", container="matroska")
@@ -347,6 +392,9 @@ CASES: tuple[Case, ...] = (
          clip={"codec": "libx264rgb", "pixel_format": "rgb24"}, notes=("4:2:0",)),
     Case(name="alpha", group=_PICTURES, comes="alpha", gives="the picture without it (said)", suffix=".mkv",
          make=_no_color, notes=("alpha",)),
+    Case(name="alpha_webm", group=_PICTURES, comes="VP9 or VP8 with alpha, WebM", gives="the picture without it (said)",
+         suffix=".webm", clip={"codec": "libvpx-vp9", "pixel_format": "yuva420p", "options": {"auto-alt-ref": "0"}},
+         notes=("alpha",)),
     Case(name="png", group=_PICTURES, comes="PNG with alpha, mov", gives="BT.709 4:2:0 (said)", suffix=".mov",
          clip={"codec": "png", "pixel_format": "rgba"}, notes=("alpha", "RGB")),
     Case(name="gray", group=_PICTURES, comes="grey", gives="the same grey", suffix=".mkv",
@@ -395,6 +443,8 @@ CASES: tuple[Case, ...] = (
     Case(name="duplicate_pts", group=_TIMES, comes="two frames with one time",
          gives="both, the second one tick later (said)", suffix=".mkv", make=_duplicate_times, times=_duplicated,
          notes=("one time",)),
+    Case(name="missing_pts", group=_TIMES, comes="MPEG-TS, pictures without times among them",
+         gives="those evenly timed, the others exact", suffix=".ts", make=_without_times),
     Case(name="late_sound", group=_TIMES, comes="sound that starts later", gives="the same offset, to the sample",
          suffix=".mp4", make=_late_sound),
     Case(name="one_frame", group=_TIMES, comes="one frame", gives="one frame", suffix=".mp4", frames=1),
@@ -421,6 +471,11 @@ CASES: tuple[Case, ...] = (
     # Broken.
     Case(name="two_sizes", group=_BROKEN, comes="a size that changes in the middle",
          gives="an error with the time and both sizes", suffix=".h264", make=_two_sizes, error="160x96 to 192x128"),
+    Case(name="two_sizes_searched", group=_BROKEN, comes="another size from the middle on, in a container with times",
+         gives="the same, before any work", suffix=".mkv", frames=160, make=_two_sizes_remuxed,
+         error="input .*160x96 to 192x128 at 00:00:03"),
+    Case(name="joined", group=_BROKEN, comes="MPEG-TS files that were joined with `cat`",
+         gives="an error: the clock jumps back", suffix=".ts", frames=160, make=_joined, error="clock jumps back"),
     Case(name="damaged", group=_BROKEN, comes="a damaged picture", gives="an error with its time", suffix=".mkv",
          make=_damaged, error="on_corrupt"),
     Case(name="damaged_conceal", group=_BROKEN, comes="the same with on_corrupt=conceal",

@@ -79,21 +79,25 @@ def test_where_the_rate_changed_only_the_span_and_the_sound_count(clip, tmp_path
     assert verify(clip, other).differences
 
 
-def test_a_run_whose_result_differs_fails(clip, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "kept"), [("out.mp4", "out.differs.mp4"), ("out.m3u8", "out.differs")])
+def test_a_run_whose_result_differs_fails_and_does_not_keep_its_name(clip, tmp_path, monkeypatch, name, kept):
     """A muxer that moves one frame by 10 ms, in a client that is else the real one."""
-    from vireo_client import Client, client
+    from vireo_client import Client
     from vireo_client.testing import Loopback
+    from vireo_media import mux
 
-    def mux(path, **arguments):
-        result = real(path, **arguments)
-        moved = changed(path, tmp_path / "moved.mp4", lambda p, kind, n: later(p, "0.01") if n == 30 else p)
-        moved.replace(path)
-        return result
+    def packets(*args, **kwargs):
+        for place, packet in enumerate(real(*args, **kwargs)):
+            if place == 30:
+                packet.pts += packet.duration // 4
+            yield packet
 
-    real = client.mux
-    monkeypatch.setattr(client, "mux", mux)
-    with Client(transport=Loopback()) as open_client, pytest.raises(FramesLostError, match=r"at another time"):
-        open_client.run("passthrough", clip, tmp_path / "out.mp4")
+    real = mux._video_packets
+    monkeypatch.setattr(mux, "_video_packets", packets)
+    with Client(transport=Loopback()) as open_client, pytest.raises(FramesLostError, match="at another time") as caught:
+        open_client.run("passthrough", clip, tmp_path / name)
+    assert repr(str(tmp_path / kept)) in str(caught.value)
+    assert [entry.name for entry in tmp_path.iterdir()] == [kept]
 
 
 def test_the_command_says_so_with_its_exit_code(clip, tmp_path, capfd):

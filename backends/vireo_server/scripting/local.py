@@ -177,7 +177,7 @@ def _exchange(video: VideoInput, chain: _Chain, spool: IO[bytes]) -> tuple[Excha
             yield spool.read(length)
 
     timing = timing_rows([tuple(row) for row in rows])  # type: ignore[misc]
-    return exchange, CodedSegment(index=0, output=exchange.output, timing=timing, packets=packets)  # type: ignore[arg-type]
+    return exchange, CodedSegment(index=0, output=exchange.output, timing=lambda: timing, packets=packets)  # type: ignore[arg-type]
 
 
 class _Chain:
