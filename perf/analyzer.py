@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import math
 import os
 import struct
 import subprocess
@@ -250,8 +251,12 @@ def sweep(
         plans = [(chunks[-1], at_once) for at_once in concurrencies] + [(chunk, 1) for chunk in chunks[:-1]]
         for chunk, at_once in plans:
             data = chunk_requests(clip, chunk=chunk)
-            frames = clip.frames / len(data["data"][0])
-            run(service, data, requests=f"chunks of {chunk}", frames_a_request=frames, concurrency=at_once, count=count)
+            requests = len(data["data"][0])
+            frames = clip.frames / requests
+            # Whole sequences: perf_analyzer leaves one that it stops in the middle open, and the next run, whose ids
+            # begin at 1 again, would find it there.
+            whole = math.ceil(count / (requests * at_once)) * requests * at_once
+            run(service, data, requests=f"chunks of {chunk}", frames_a_request=frames, concurrency=at_once, count=whole)
         data = whole_clip_request(clip.path, service=service)
         run("file", data, requests=f"whole clips through {service}", frames_a_request=clip.frames, concurrency=1,
             count=3)  # fmt: skip

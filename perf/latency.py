@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import select
-import signal
 import subprocess
 import sys
 import tempfile
@@ -61,7 +60,8 @@ def start_seconds(services: Sequence[str]) -> float:
                 select.select([vireo.stdout], [], [], _START_SECONDS)
                 seconds = time.monotonic() - started
             finally:
-                vireo.send_signal(signal.SIGINT)
+                # Not SIGINT: a shell has its background programs ignore that one.
+                vireo.terminate()
                 said, _ = vireo.communicate()
         log.seek(0)
         if not said:

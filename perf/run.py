@@ -76,9 +76,9 @@ PLANS = {
 PARTS = ("ladder", "latency", "passthrough", "memory", "start", "profile", "analyzer")
 
 
-def run(mode: str, *, parts: tuple[str, ...] = PARTS) -> Results:
-    """Measure these parts, as much of each as the mode says."""
-    plan, results = PLANS[mode], new_results(mode)
+def run(results: Results, *, parts: tuple[str, ...] = PARTS) -> None:
+    """Measure these parts, as much of each as the mode says, and add what came to the results."""
+    plan = PLANS[results.mode]
     if results.load > _BUSY:
         say(f"other programs keep this machine {100 * results.load:.0f} % busy; the figures will say little")
     began = time.monotonic()
@@ -133,7 +133,6 @@ def run(mode: str, *, parts: tuple[str, ...] = PARTS) -> Results:
     if begins("start"):
         results.measurements |= latency.measure_start(rounds=plan.start_rounds)
     say(f"{time.monotonic() - began:4.0f} s  done")
-    return results
 
 
 def main() -> int:
@@ -144,9 +143,13 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=RESULTS, help="the folder for results and plots")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="gets the table, if it has the markers")
     options = parser.parse_args()
-    results = run(options.mode, parts=tuple(options.only))
-    written = results.save(options.output)
-    for path in [written, *plots.draw_all(results, options.output)]:
+    results = new_results(options.mode)
+    try:
+        run(results, parts=tuple(options.only))
+    finally:
+        # What a part that failed came after is not lost.
+        say(f"wrote {results.save(options.output)}")
+    for path in plots.draw_all(results, options.output):
         say(f"wrote {path}")
     for profile in results.profiles:
         print(profile.table(), end="\n\n")
