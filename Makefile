@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[client,server,dev]'
 	@touch $@
 
-.PHONY: help setup demo test perf soak check format clean
+.PHONY: help setup demo test perf perf-full perf-analyzer soak check format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -33,6 +33,12 @@ test: $(INSTALLED) ## Run every test, those on the real server included
 
 perf: $(INSTALLED) ## Measure everything: about 10 minutes; writes perf/results, plots and the README's table
 	$(BIN)/python -m perf.run
+
+perf-full: $(INSTALLED) ## The same with more repetitions: about 40 minutes
+	$(BIN)/python -m perf.run --mode full
+
+perf-analyzer: $(INSTALLED) ## perf_analyzer on every service
+	$(BIN)/python -m perf.analyzer
 
 soak: $(INSTALLED) ## Fuzzed input, kills at random moments, clips by the hundred: about an hour
 	$(BIN)/python -m perf.soak

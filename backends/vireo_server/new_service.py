@@ -21,6 +21,7 @@ import numpy as np
 
 from vireo_server.errors import SettingError
 from vireo_server.locations import find_locations
+from vireo_server.scripting.local import CHUNK_PIXELS
 from vireo_server.scripting.script import PACKAGES
 from vireo_server.scripting.stage import PROFILING
 from vireo_server.settings import ScriptSettings
@@ -30,6 +31,8 @@ from vireo_server.templates import Second, ensemble, network, preprocess, script
 SHARED = ("decode", "encode", "file")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _MAX_ROWS = 32
+#: Source pixels of a request to a network, whose output may be larger; see `chunk_pixels` of the service description.
+_NETWORK_CHUNK_PIXELS = 1 << 20
 _TRIAL_SIZE = 64
 
 
@@ -113,7 +116,7 @@ def description(script: Path | None) -> dict[str, Any]:
         "lookback_frames": 0,
         "max_packets": _MAX_ROWS,
         "max_rows": _MAX_ROWS,
-        "chunk_pixels": 22_369_621 if script is not None else 5_592_405,
+        "chunk_pixels": CHUNK_PIXELS if script is not None else _NETWORK_CHUNK_PIXELS,
         "max_pixels": 35_389_440,
         "revision": "",
         "options": {"type": "object", "properties": properties, "additionalProperties": False},

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import importlib.metadata
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -291,6 +292,27 @@ def load(
     except LaunchError as error:
         _fail(str(error))
     typer.echo(f"{service} is served at {info.grpc}")
+
+
+@_app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(
+    context: typer.Context,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Where each millisecond and each copy of a frame goes.")
+    ] = False,
+) -> None:
+    """Measure a service on a server of its own: streams side by side, or one frame's way.
+
+    Further options are those of the program that measures: `vireo bench --streams 1 4 --memory`,
+    `vireo bench --profile --picture profile.png`; `-- --help` lists them.
+    """
+    from vireo_server.locations import find_locations
+
+    root = find_locations().doors.parent
+    if not (root / "perf" / "load.py").is_file():
+        _fail("vireo bench needs Vireo's source tree, with its folder perf/; an installed wheel has none: clone it")
+    program = "perf.frame_profile" if profile else "perf.load"
+    raise typer.Exit(subprocess.run([sys.executable, "-m", program, *context.args], cwd=root, check=False).returncode)
 
 
 @_app.command()

@@ -33,6 +33,7 @@ class ServiceDescription:
     """What a service is and what it allows.
 
     `chunk_pixels`: source pixels that a request may hold, so that the largest tensor stays small; no bound where None.
+    A stream has three requests under way, each in several processes: small ones are what keeps memory small.
     `segments`: a video may be cut into segments. `max_packets` packets in a request, `max_rows` frames in a reply,
     `max_pixels` pixels in a picture. `lookahead_frames` and `lookback_frames` of a segment's neighbours are decoded
     with it. `revision` names the configuration and the weights. `options` is a JSON Schema of what a caller may set.

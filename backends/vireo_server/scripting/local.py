@@ -46,7 +46,7 @@ from vireo_server.wire import Array, Request, Tensors
 #: Suffix of an output that takes numbers instead of a video.
 RESULTS = ".npz"
 #: As in the configurations that `vireo new` writes.
-CHUNK_PIXELS = 22_369_621
+CHUNK_PIXELS = 1 << 23
 
 
 @dataclass(frozen=True, kw_only=True)
