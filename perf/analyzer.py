@@ -238,9 +238,9 @@ def sweep(
         services: which; all that need no options of the caller if None.
     """
     with Client(url) as client:
-        found = [service for service in client.services() if service.kind == "transformation"]
+        found = [service for service in client.services() if service.description.kind == "transformation"]
     if services is None:
-        services = [service.name for service in found if not service.options.get("required")]
+        services = [service.name for service in found if not service.description.options.get("required")]
     reports = []
 
     def run(*arguments: Any, **keywords: Any) -> None:

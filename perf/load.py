@@ -137,7 +137,7 @@ def run_streams(
         window: requests under way, a stream.
     """
     with Client(url) as client:
-        (description,) = (one for one in client.services() if one.name == service)
+        (description,) = (one.description for one in client.services() if one.name == service)
     together = threading.Barrier(streams)
 
     def run(_: int) -> StreamRun:

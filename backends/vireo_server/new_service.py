@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from vireo_media.errors import OptionError
+from vireo_media.versions import versioned
 
 from vireo_server.errors import SettingError
 from vireo_server.locations import find_locations
@@ -40,6 +42,7 @@ def new_service(
     name: str,
     *,
     repository: Path,
+    version: int = 1,
     script: Path | None = None,
     onnx: Path | None = None,
     config: str = "{}",
@@ -51,6 +54,7 @@ def new_service(
     Args:
         name: the service's; `<name>_preprocess` and `<name>_script` or `<name>_network` are its stages.
         repository: the model repository; made if it does not exist.
+        version: 2 or more: beside the versions of the service that there are; its models are named `<name>.2...`.
         script: a Python file with `process`; or
         onnx: a network with one picture in and one out.
         config: what the script's `setup` is given, a JSON string.
@@ -62,6 +66,7 @@ def new_service(
 
     Raises:
         SettingError: the name cannot be, or is taken; the script or the network does not work.
+        OptionError: there can be no such version.
     """
     if (script is None) == (onnx is None):
         raise SettingError("a service is made of a script or of an ONNX file; give one of --script and --onnx")
@@ -69,7 +74,12 @@ def new_service(
         raise SettingError(
             f"the name {name!r} cannot be a service's; allowed: lower-case letters, digits and _, a letter first"
         )
+    if version > 1 and not (repository / name).is_dir():
+        raise SettingError(
+            f"{str(repository)!r} has no service {name!r} to be version {version} of; leave out --version"
+        )
     kind: Second = "script" if script is not None else "network"
+    name = versioned(name, version)
     models = (name, f"{name}_preprocess", f"{name}_{kind}")
     for model in models:
         if (repository / model).exists():
@@ -213,6 +223,7 @@ def new_command(
     name: str,
     *,
     repository: Path,
+    version: int,
     script: Path | None,
     onnx: Path | None,
     config: str,
@@ -225,20 +236,22 @@ def new_command(
         written = new_service(
             name,
             repository=repository,
+            version=version,
             script=script,
             onnx=onnx,
             config=config,
             warmup=warmup,
             warmup_options=warmup_options,
         )
-    except (SettingError, OSError) as error:
+    except (SettingError, OptionError, OSError) as error:
         print(f"vireo: new: {error}", file=sys.stderr)
         return 1
     for folder in written:
         say(f"wrote {folder}")
+    beside = f" --version {version}" if version > 1 else ""
     say(
         f"serve it: vireo serve --repository {repository}\n"
-        f"or, where a server with this repository runs: vireo load {name}\n"
-        f"then: vireo run {name} INPUT OUTPUT"
+        f"or, where a server with this repository runs: vireo load {name}{beside}\n"
+        f"then: vireo run {name} INPUT OUTPUT{beside}"
     )
     return 0

@@ -33,8 +33,25 @@ def read_description(repository: Path, service: str) -> ServiceDescription:
 
 def read_parameter(config: Path, name: str) -> str | None:
     """The string value of one parameter of a `config.pbtxt`; None when it has no such parameter."""
-    # A protobuf parser would need tritonclient, which a server does not have; single parameters are all we ask.
-    pattern = rf'key\s*:\s*"{re.escape(name)}"\s*,?\s*value\s*:?\s*\{{\s*string_value\s*:\s*(?P<text>"(?:\\.|[^"\\])*")'
-    found = re.search(pattern, config.read_text(encoding="utf-8", errors="replace"))
+    found = re.search(_pattern(name), config.read_text(encoding="utf-8", errors="replace"))
     # The text format escapes as JSON does, in what a description holds.
     return str(json.loads(found["text"])) if found else None
+
+
+def without_parameter(config: str, name: str) -> str:
+    """The text of a configuration without one parameter that stands in a line of its own."""
+    return re.sub(rf"(?m)^parameters\s*\{{\s*{_pattern(name)}\s*\}}\s*\}}[^\n]*\n?", "", config)
+
+
+def with_parameter(config: str, name: str, value: str) -> str:
+    """The text of a configuration with one parameter as its last line, or without it where `value` is empty."""
+    config = without_parameter(config, name)
+    if not value:
+        return config
+    gap = "" if config.endswith("\n") else "\n"
+    return f'{config}{gap}parameters {{ key: "{name}" value {{ string_value: {json.dumps(value)} }} }}\n'
+
+
+def _pattern(name: str) -> str:
+    # A protobuf parser would need tritonclient, which a server does not have; single parameters are all we ask.
+    return rf'key\s*:\s*"{re.escape(name)}"\s*,?\s*value\s*:?\s*\{{\s*string_value\s*:\s*(?P<text>"(?:\\.|[^"\\])*")'

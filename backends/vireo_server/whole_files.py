@@ -27,9 +27,10 @@ from vireo_media.probing import VideoInput, probe
 from vireo_media.segments import Segment, service_segments
 from vireo_media.services import ServiceDescription, apply_options
 from vireo_media.times import Timing, timing_rows
+from vireo_media.versions import VERSIONS, Shares, versioned
 
 from vireo_server.errors import BY_CODE, BadInput, Internal, StageError
-from vireo_server.services import read_description
+from vireo_server.services import read_description, read_parameter
 from vireo_server.settings import FileSettings
 
 #: Sends one request of a sequence to a service: (service, sequence id, request) -> packets, timing (M, 4), REPORT's
@@ -47,7 +48,8 @@ def run_file(
     Args:
         media: a whole file, any container that libav reads.
         service: an ensemble's name.
-        options: the service's and the encoder's, by name; and `container`: mp4 (default), mov, mkv, webm, ts.
+        options: the service's and the encoder's, by name; and `container`: mp4 (default), mov, mkv, webm, ts;
+            and `version`: of the service, chosen by the shares in its configuration if left out.
         repository: where the models are.
         settings: limits.
         send: how one request of a sequence is sent.
@@ -75,7 +77,7 @@ def run_file(
 def _run(
     media: bytes, service: str, options: dict[str, Any], repository: Path, settings: FileSettings, send: Send
 ) -> tuple[bytes, dict[str, Any]]:
-    description = read_description(repository, service)
+    description = read_description(repository, _version(repository, service, options.pop("version", None)))
     container = _container(options.pop("container", "mp4"))
     video = probe(MediaSource(media, name="MEDIA"))
     if video.duration_seconds is not None and video.duration_seconds > settings.max_seconds:
@@ -102,6 +104,14 @@ def _run(
         "output": exchanges[0].output,
     }
     return target.getvalue(), report
+
+
+def _version(repository: Path, service: str, version: Any) -> str:
+    """The model of the version that the caller wants, or else that the shares of the service's versions choose."""
+    config = repository / service / "config.pbtxt"
+    if version is None and config.is_file():
+        version = Shares.from_json(service, read_parameter(config, VERSIONS)).choose(str(uuid.uuid4()))
+    return versioned(service, 1 if version is None else version)
 
 
 def _container(name: Any) -> str:

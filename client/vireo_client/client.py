@@ -36,19 +36,21 @@ from vireo_media.segments import service_segments
 from vireo_media.services import ServiceDescription, apply_options
 from vireo_media.sizes import check_one_size
 from vireo_media.verify import check_same, verify
+from vireo_media.versions import split_version
 
 from vireo_client.errors import RefusedError, UnavailableError
-from vireo_client.journal import Journal
+from vireo_client.journal import Journal, kept_job
 from vireo_client.progress import ProgressCallback, ProgressCounter
 from vireo_client.running import Patience, SegmentRunner
 from vireo_client.servers import Servers
-from vireo_client.service import list_services, read_service
+from vireo_client.service import ServedService, choose_version, list_services, read_service
 from vireo_client.transport import GrpcTransport, Transport
 
 __all__ = ["Client", "RunResult"]
 
 _MOST_IN_FLIGHT = 4
 _IN_FLIGHT_A_SERVER = 2
+_SERVICE = "the service"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,8 @@ class RunResult:
     warnings: tuple[str, ...]
     resumed: int = 0
     """How many of the segments an earlier run had finished."""
+    version: int = 1
+    """Which version of the service it was."""
 
 
 class Client:
@@ -99,7 +103,7 @@ class Client:
         for transport in self._transports:
             transport.close()
 
-    def services(self) -> list[ServiceDescription]:
+    def services(self) -> list[ServedService]:
         """What the first server that answers serves, by name. Raises ServiceError."""
         for transport in self._transports[:-1]:
             with contextlib.suppress(UnavailableError):
@@ -113,6 +117,7 @@ class Client:
         output: str | os.PathLike[str],
         *,
         options: Mapping[str, Any] | None = None,
+        version: int | None = None,
         overwrite: bool = False,
         segments_in_flight: int | None = None,
         chunk_packets: int | None = None,
@@ -126,8 +131,10 @@ class Client:
         `input` is a path, an address (http, https, s3) or the bytes of a file. `output` is a path or an address whose
         suffix names the container; it appears only when it is whole.
         `options` are the service's own, the encoder's (codec, preset, crf, threads, maxrate, latency, keyint) and the
-        decoder's (on_corrupt, deinterlace). `segments_in_flight` and `chunk_packets` change speed and memory, never the
-        result. `fragmented` writes mp4 and mov in fragments, which play while they are fetched.
+        decoder's (on_corrupt, deinterlace). `version` of the service: without it the run goes where the service's
+        configuration shares new runs out to, by `request_id`; a video is of one version as a whole, and a run that
+        was broken off ends on the version it began with. `segments_in_flight` and `chunk_packets` change speed and
+        memory, never the result. `fragmented` writes mp4 and mov in fragments, which play while they are fetched.
         `progress` is called as frames come back, from threads of the client's own. `request_id` names the run in the
         servers' logs, by default at random.
 
@@ -146,6 +153,7 @@ class Client:
                 input,
                 staged,
                 options=options,
+                version=version,
                 overwrite=overwrite,
                 segments_in_flight=segments_in_flight,
                 chunk_packets=chunk_packets,
@@ -166,10 +174,11 @@ class Client:
             raise OutputError(f"output {str(path)!r} is the input itself; choose another name")
         in_flight = self._in_flight(segments_in_flight)
         video = probe(MediaSource(input))
-        transports, skipped, description, text = self._read_service(service)
+        request = request_id or secrets.token_hex(4)
+        kept = None if overwrite else (kept_job(path) or {}).get(_SERVICE)
+        transports, skipped, description, text = self._read_service(service, version=version, run=request, kept=kept)
         stream = _prepare(video.description, description, options or {}, format=format)
         check_one_size(video)
-        request = request_id or secrets.token_hex(4)
         journal_notes: list[str] = []
         with _journal(path, job=_job(description, text, stream), anew=overwrite) as journal:
             tell = notice or journal_notes.append
@@ -178,7 +187,7 @@ class Client:
             resumable = journal.kept
             servers = Servers(
                 transports,
-                service,
+                description.name,
                 description=text,
                 skipped=skipped,
                 first_pause=self._patience.first_pause_seconds,
@@ -225,14 +234,21 @@ class Client:
             segments=len(results),
             warnings=(*journal_notes, *servers.notes, *notes, *written.warnings),
             resumed=max(0, resumable - len(changed)),
+            version=split_version(description.name)[1],
         )
 
-    def _read_service(self, service: str) -> tuple[list[Transport], list[Transport], ServiceDescription, str]:
-        """The servers, the one that answered first in front; those that did not; the service, and its text."""
+    def _read_service(
+        self, service: str, *, version: int | None, run: str, kept: str | None
+    ) -> tuple[list[Transport], list[Transport], ServiceDescription, str]:
+        """The servers, the one that answered first in front; those that did not; the service's version, and its text.
+
+        The first server that answers decides on the version, and the run goes only to servers that have the same.
+        """
         skipped: list[Transport] = []
         for transport in self._transports:
             try:
-                description, text = read_service(transport, service)
+                model = choose_version(transport, service, version=version, run=run, kept=kept)
+                description, text = read_service(transport, model)
             except UnavailableError:
                 skipped.append(transport)
                 if len(skipped) == len(self._transports):
@@ -270,7 +286,7 @@ def _job(service: ServiceDescription, text: str, stream: StreamDescription) -> d
     described = json.loads(stream.to_json())
     encoder, options = described.pop("encoder"), described.pop("options")
     return {
-        "the service": service.name,
+        _SERVICE: service.name,
         "the service's revision": service.revision,
         "the service's description": json.loads(text),
         "the options": options,

@@ -102,6 +102,9 @@ def run(
             "decoder (on_corrupt, deinterlace). Repeatable.",
         ),
     ] = None,
+    version: Annotated[
+        int | None, typer.Option(help="Which version of the service; by its configuration if left out.")
+    ] = None,
     fragmented: Annotated[
         bool, typer.Option("--fragmented", help="Write mp4 and mov in fragments, which play while they are fetched.")
     ] = False,
@@ -122,6 +125,7 @@ def run(
                 input_,
                 output,
                 options=options,
+                version=version,
                 overwrite=overwrite,
                 progress=progress,
                 notice=None if quiet else lambda note: print(f"vireo: {note}", file=sys.stderr),
@@ -153,17 +157,18 @@ def verify(
 
 
 @_app.command()
-def services(url: _Url = "127.0.0.1:8001") -> None:
-    """List what a server serves."""
+def services(
+    url: _Url = "127.0.0.1:8001",
+    json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """List what a server serves: versions, inputs, outputs, and the options of each service."""
     with _errors():
         from vireo_client.client import Client
+        from vireo_client.listing import as_json, as_text
 
         with Client(url) as client:
             found = client.services()
-    for entry in found:
-        options = ", ".join(entry.options.get("properties", {})) or "no options"
-        gives = "video -> video" if entry.kind == "transformation" else "video -> numbers"
-        typer.echo(f"{entry.name}\t{entry.kind}\t{options}\t{gives}")
+    typer.echo(as_json(found) if json else as_text(found))
 
 
 @_app.command()
@@ -257,6 +262,7 @@ def script(
 @_app.command()
 def new(
     name: Annotated[str, typer.Argument(help="What the service is to be called.")],
+    version: Annotated[int, typer.Option(help="Beside the versions of this service that there are.")] = 1,
     script: Annotated[Path | None, typer.Option(help="A Python file with process(data).")] = None,
     onnx: Annotated[Path | None, typer.Option(help="A network: one picture in, one out.")] = None,
     repository: Annotated[Path, typer.Option(help="The model repository; made if it is not there.")] = Path(
@@ -272,7 +278,14 @@ def new(
     from vireo_server.new_service import new_command
 
     code = new_command(
-        name, repository=repository, script=script, onnx=onnx, config=config, warmup=warmup, warmup_options=stream
+        name,
+        version=version,
+        repository=repository,
+        script=script,
+        onnx=onnx,
+        config=config,
+        warmup=warmup,
+        warmup_options=stream,
     )
     raise typer.Exit(code)
 
@@ -280,6 +293,10 @@ def new(
 @_app.command()
 def load(
     service: Annotated[str, typer.Argument(help="A service in the repository of a running `vireo serve`.")],
+    version: Annotated[
+        int | None, typer.Option(help="New runs go to this version; those under way end on theirs.")
+    ] = None,
+    share: Annotated[float, typer.Option(help="Only this share of new runs, 0..1, goes to that version.")] = 1.0,
     url: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Which server, where several run on this machine.")
     ] = None,
@@ -287,11 +304,14 @@ def load(
     """Load a service into a running server, or load it again after its files were changed."""
     from vireo_server.launching import LaunchError, load_service
 
+    if version is None and share != 1.0:
+        raise typer.BadParameter("a share is one version's; name it with --version", param_hint="--share")
     try:
-        info = load_service(service, address=url)
+        loaded = load_service(service, version=version, share=share, address=url)
     except LaunchError as error:
         _fail(str(error))
-    typer.echo(f"{service} is served at {info.grpc}")
+    goes = "" if loaded.goes is None else f"; new runs go to {loaded.goes}"
+    typer.echo(f"{service} is served at {loaded.grpc}{goes}")
 
 
 @_app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -444,5 +464,5 @@ def _report(result: "RunResult", *, quiet: bool) -> None:
         speed = result.frames_out / result.seconds if result.seconds else 0.0
         typer.echo(
             f"{result.output}: {result.frames_out} frames from {result.frames_in} in {result.seconds:.1f} s "
-            f"({speed:.1f} frames/s), {result.segments} segments"
+            f"({speed:.1f} frames/s), {result.segments} segments" + f", version {result.version}" * (result.version > 1)
         )

@@ -31,7 +31,7 @@ from vireo_media.container import CodedPacket
 from vireo_media.errors import OutputError
 from vireo_media.times import Timing, timing_rows
 
-__all__ = ["Journal", "SegmentResult", "SegmentWriter", "packets_digest"]
+__all__ = ["Journal", "SegmentResult", "SegmentWriter", "kept_job", "packets_digest"]
 
 _MAGIC = b"VIREOSG1"
 _TAIL = struct.Struct("<QQ8s")  # packets, bytes of JSON, magic
@@ -58,7 +58,7 @@ class Journal:
     """
 
     def __init__(self, output: Path, *, job: Mapping[str, Any] | None = None, anew: bool = False) -> None:
-        self.folder = output.with_name(f"{output.name}.vireo")
+        self.folder = _folder(output)
         self.notes: list[str] = []
         job = dict(job or {})
         with _disk_errors(self.folder):
@@ -129,7 +129,7 @@ class Journal:
         self._lock = -1
 
     def _begin(self, job: Mapping[str, Any], *, anew: bool) -> None:
-        before = self._read_job()
+        before = _read_job(self.folder) or {"its job": None}
         kept = self.kept
         changed = sorted(key for key in {*job, *before} if job.get(key) != before.get(key))
         if anew or changed or not kept:
@@ -146,13 +146,6 @@ class Journal:
             for path in self.folder.glob("*.part"):
                 path.unlink()
             self.notes.append(f"continuing an earlier run: {_count(kept)} finished already")
-
-    def _read_job(self) -> dict[str, Any]:
-        with contextlib.suppress(OSError, ValueError):
-            value = json.loads((self.folder / _JOB).read_text(encoding="utf-8"))
-            if isinstance(value, dict):
-                return value
-        return {"its job": None}
 
     def _take_lock(self) -> int:
         lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -178,6 +171,23 @@ class Journal:
 
     def _path(self, index: int) -> Path:
         return self.folder / f"segment-{index:06d}.packets"
+
+
+def kept_job(output: Path) -> dict[str, Any] | None:
+    """What an earlier run of the same output was, None where none was broken off."""
+    return _read_job(_folder(output))
+
+
+def _folder(output: Path) -> Path:
+    return output.with_name(f"{output.name}.vireo")
+
+
+def _read_job(folder: Path) -> dict[str, Any] | None:
+    with contextlib.suppress(OSError, ValueError):
+        value = json.loads((folder / _JOB).read_text(encoding="utf-8"))
+        if isinstance(value, dict):
+            return value
+    return None
 
 
 def packets_digest(packets: Iterable[CodedPacket]) -> str:

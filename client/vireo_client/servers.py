@@ -77,7 +77,7 @@ class Servers:
         """
         if not server.must_check or self._description is None:
             return
-        found = server.transport.description(self._service)
+        found = server.transport.configuration(self._service).description
         with self._lock:
             server.must_check = False
             if same_service(found, self._description) or server not in self.all:

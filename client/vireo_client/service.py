@@ -3,25 +3,69 @@
 
 import json
 import time
+from dataclasses import dataclass
 
 from vireo_media.services import ServiceDescription
+from vireo_media.versions import Shares, split_version, versioned
 
 from vireo_client.errors import RestartingError, UnknownServiceError
-from vireo_client.transport import Transport
+from vireo_client.transport import ModelConfiguration, Tensor, Transport
 
-__all__ = ["list_services", "read_service", "same_service"]
+__all__ = ["ServedService", "choose_version", "list_services", "read_service", "same_service"]
 
 _RESTART_SECONDS = 15.0
 
 
-def list_services(transport: Transport) -> list[ServiceDescription]:
-    """Every service of a server, by name. Raises ServiceError."""
+@dataclass(frozen=True, kw_only=True)
+class ServedService:
+    """A service as a server serves it. `shares`: which share of new runs goes to which of its versions."""
+
+    description: ServiceDescription
+    shares: Shares
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of its ensemble: `grade`, or `grade.2` for version 2."""
+        return self.description.name
+
+
+def list_services(transport: Transport) -> list[ServedService]:
+    """Every service of a server, each version of its own, by name. Raises ServiceError."""
     services = []
     for name in transport.models():
-        text = transport.description(name)
-        if text is not None:
-            services.append(ServiceDescription.from_json(name, text))
+        found = transport.configuration(name)
+        if found.description is not None:
+            services.append(
+                ServedService(
+                    description=ServiceDescription.from_json(name, found.description),
+                    shares=Shares.from_json(name, found.versions),
+                    inputs=found.inputs,
+                    outputs=found.outputs,
+                )
+            )
     return services
+
+
+def choose_version(transport: Transport, service: str, *, version: int | None, run: str, kept: str | None) -> str:
+    """The model of the version that a run goes to.
+
+    Args:
+        transport: the server.
+        service: the service's name.
+        version: the caller's choice; None leaves it to the shares that the server's configuration says.
+        run: the run's name, by which the shares decide.
+        kept: the model that an earlier run of the same output went to: the run ends on the version it began with,
+            as long as that is served.
+
+    Raises UnknownServiceError, which lists what is served, ServiceError.
+    """
+    if version is not None:
+        return versioned(service, version)
+    if kept is not None and split_version(kept)[0] == service and kept in transport.models():
+        return kept
+    return versioned(service, Shares.from_json(service, _configuration(transport, service).versions).choose(run))
 
 
 def read_service(transport: Transport, name: str) -> tuple[ServiceDescription, str]:
@@ -29,20 +73,23 @@ def read_service(transport: Transport, name: str) -> tuple[ServiceDescription, s
 
     Raises UnknownServiceError, which lists what is served, ServiceError.
     """
+    text = _configuration(transport, name).description
+    if text is None:  # A stage or some other model: there, but nothing to be called with a video.
+        raise _unknown(transport, name)
+    return ServiceDescription.from_json(name, text), text
+
+
+def _configuration(transport: Transport, name: str) -> ModelConfiguration:
     end = time.monotonic() + _RESTART_SECONDS
     while True:
         try:
-            text = transport.description(name)
-            break
+            return transport.configuration(name)
         except RestartingError:
             if time.monotonic() > end:
                 raise
             time.sleep(0.25)
         except UnknownServiceError as error:
             raise _unknown(transport, name) from error
-    if text is None:  # A stage or some other model: there, but nothing to be called with a video.
-        raise _unknown(transport, name)
-    return ServiceDescription.from_json(name, text), text
 
 
 def same_service(found: str | None, expected: str) -> bool:

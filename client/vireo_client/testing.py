@@ -14,7 +14,7 @@ import json
 import queue
 import threading
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -29,7 +29,7 @@ from vireo_media.exchange import Request
 from vireo_media.times import FLAG_DISCARD, FLAG_KEY, UNKNOWN, timing_rows
 
 from vireo_client.errors import RefusedError, ServiceError, UnknownServiceError
-from vireo_client.transport import Connection, WireReply
+from vireo_client.transport import Connection, ModelConfiguration, Tensor, WireReply
 
 __all__ = ["DESCRIPTION", "Fault", "Loopback"]
 
@@ -44,6 +44,18 @@ DESCRIPTION: Mapping[str, Any] = {
     "options": {"type": "object", "properties": {}, "additionalProperties": False},
 }
 
+_INPUTS = (
+    Tensor(name="STREAM", datatype="BYTES", dims=(1,)),
+    Tensor(name="PACKETS", datatype="BYTES", dims=(-1,)),
+    Tensor(name="PACKET_TIMING", datatype="INT64", dims=(-1, 4)),
+    Tensor(name="CHUNK", datatype="INT64", dims=(1,)),
+)
+_OUTPUTS = (
+    Tensor(name="OUTPUT_PACKETS", datatype="BYTES", dims=(-1,)),
+    Tensor(name="OUTPUT_TIMING", datatype="INT64", dims=(-1, 4)),
+    Tensor(name="REPORT", datatype="BYTES", dims=(1,)),
+)
+
 Fault = Callable[[int, Request], ServiceError | None]
 """Called with the number of the sequence (from 0, in the order they were opened) and each of its requests; an error
 that it returns is that request's reply."""
@@ -57,16 +69,25 @@ class Loopback:
     """A `Transport` to an identity service in this process.
 
     `services` are descriptions by name. `fault` makes requests fail. `aborted` collects the ids of sequences that
-    were aborted, `open` and `most_open` count sequences.
+    were aborted, `open` and `most_open` count sequences, `used` those of each service. `versions` are the texts of the
+    parameter of that name.
     """
 
     url = "loopback"
 
-    def __init__(self, *, services: Mapping[str, Mapping[str, Any]] | None = None, fault: Fault | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        services: Mapping[str, Mapping[str, Any]] | None = None,
+        versions: Mapping[str, str] | None = None,
+        fault: Fault | None = None,
+    ) -> None:
         self.services = dict(services or {"passthrough": DESCRIPTION})
+        self.versions = dict(versions or {})
         self.fault = fault
         self.aborted: list[str] = []
         self.opened = self.open = self.most_open = 0
+        self.used: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -74,6 +95,7 @@ class Loopback:
         with self._lock:
             number = self.opened
             self.opened += 1
+            self.used[service] += 1
             self.open += 1
             self.most_open = max(self.most_open, self.open)
         connection = _LoopbackConnection(self, number, json.loads(json.dumps(dict(self.services[service]))))
@@ -91,11 +113,16 @@ class Loopback:
         manager: contextlib.AbstractContextManager[Connection] = self._counted(service)
         return manager
 
-    def description(self, service: str) -> str | None:
-        """See `Transport.description`."""
-        if service not in self.services:
-            raise UnknownServiceError(f"service {service!r}: unknown here")
-        return json.dumps(dict(self.services[service]))
+    def configuration(self, model: str) -> ModelConfiguration:
+        """See `Transport.configuration`."""
+        if model not in self.services:
+            raise UnknownServiceError(f"service {model!r}: unknown here")
+        return ModelConfiguration(
+            description=json.dumps(dict(self.services[model])),
+            versions=self.versions.get(model),
+            inputs=_INPUTS,
+            outputs=_OUTPUTS,
+        )
 
     def models(self) -> list[str]:
         """See `Transport.models`."""

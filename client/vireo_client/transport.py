@@ -24,6 +24,7 @@ import secrets
 import struct
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,10 +32,11 @@ import numpy as np
 from vireo_media.errors import OptionError
 from vireo_media.exchange import Request, abort_request
 from vireo_media.times import Timing, timing_rows
+from vireo_media.versions import VERSIONS
 
 from vireo_client.errors import FaultError, ServiceError, WaitError, stream_error, transport_error, transport_errors
 
-__all__ = ["Connection", "GrpcTransport", "Transport", "WireReply"]
+__all__ = ["Connection", "GrpcTransport", "ModelConfiguration", "Tensor", "Transport", "WireReply"]
 
 WireReply = tuple[list[bytes], Timing, bytes]
 """OUTPUT_PACKETS, OUTPUT_TIMING (M, 4) int64, REPORT. (An ensemble's output called PACKETS would be its input.)"""
@@ -60,6 +62,25 @@ class Connection(Protocol):
         """Let go of it; nothing may be awaited any more."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """An input or an output of a model: its name, Triton's name of its type, and its dimensions, -1 for any."""
+
+    name: str
+    datatype: str
+    dims: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfiguration:
+    """What a model's configuration says: the texts of its parameters `vireo` and `versions`, and its tensors."""
+
+    description: str | None
+    versions: str | None = None
+    inputs: tuple[Tensor, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
+
+
 class Transport(Protocol):
     """The way to one server."""
 
@@ -71,8 +92,8 @@ class Transport(Protocol):
         `label` becomes part of the id, so that the server's log names what its caller knows.
         """
 
-    def description(self, service: str) -> str | None:
-        """The text of a model's parameter `vireo`, None where it has none. Raises UnknownServiceError, ServiceError."""
+    def configuration(self, model: str) -> ModelConfiguration:
+        """What a model's configuration says. Raises UnknownServiceError, ServiceError."""
 
     def models(self) -> list[str]:
         """The names of the models that are served. Raises ServiceError."""
@@ -119,10 +140,16 @@ class GrpcTransport:
         finally:
             connection.close()
 
-    def description(self, service: str) -> str | None:
-        """See `Transport.description`."""
-        parameters = self._config(service, self._stub()).parameters
-        return parameters["vireo"].string_value if "vireo" in parameters else None
+    def configuration(self, model: str) -> ModelConfiguration:
+        """See `Transport.configuration`."""
+        config = self._config(model, self._stub())
+        texts = {name: value.string_value for name, value in config.parameters.items()}
+        return ModelConfiguration(
+            description=texts.get("vireo"),
+            versions=texts.get(VERSIONS),
+            inputs=_tensors(config.input),
+            outputs=_tensors(config.output),
+        )
 
     def models(self) -> list[str]:
         """See `Transport.models`.
@@ -143,7 +170,10 @@ class GrpcTransport:
             self._stub().ModelInfer(message, timeout=_ABORT_SECONDS)
 
     def stage_counts(self, service: str) -> Mapping[str, int] | None:
-        """See `Transport.stage_counts`. The ensemble itself counts as a stage: it comes and goes with them."""
+        """See `Transport.stage_counts`. The ensemble itself comes and goes with its stages.
+
+        It has no count: it is also loaded again when new runs go to another version, which touches no stream.
+        """
         from tritonclient.grpc import service_pb2
 
         stub = self._stub("side")
@@ -151,7 +181,8 @@ class GrpcTransport:
         with transport_errors(self.url, f"watching {service!r}"):
             statistics = stub.ModelStatistics(service_pb2.ModelStatisticsRequest(), timeout=_SHORT_SECONDS)
         found = {entry.name: entry.inference_count for entry in statistics.model_stats}
-        return {name: found.get(name, -1) for name in steps}
+        counts = {name: found.get(name, -1) for name in steps}
+        return {**counts, service: min(counts[service], 0)}
 
     def keep_alive(self, service: str, sequences: Sequence[str]) -> None:
         """See `Transport.keep_alive`: a request to the first stage alone, with no packets and chunk -1."""
@@ -220,6 +251,18 @@ def _channel(url: str, options: Sequence[tuple[str, Any]]) -> Any:
         caller = grpc.access_token_call_credentials(token)
         credentials = grpc.composite_channel_credentials(credentials, caller)
     return grpc.secure_channel(address, credentials, options=options)
+
+
+def _tensors(entries: Any) -> tuple[Tensor, ...]:
+    from tritonclient.grpc import model_config_pb2
+
+    def datatype(number: int) -> str:
+        name = str(model_config_pb2.DataType.Name(number)).removeprefix("TYPE_")
+        return "BYTES" if name == "STRING" else name
+
+    return tuple(
+        Tensor(name=entry.name, datatype=datatype(entry.data_type), dims=tuple(entry.dims)) for entry in entries
+    )
 
 
 def sequence_id(service: str, *, label: str) -> str:

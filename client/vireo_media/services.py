@@ -11,7 +11,7 @@ from vireo_media.description import CONTRACT, DECODER_DEFAULTS, ENCODER_DEFAULTS
 from vireo_media.errors import ExchangeError, InputError, OptionError
 from vireo_media.sampling import ALLOWED, Sampling
 
-__all__ = ["ServiceDescription", "apply_options", "check_options"]
+__all__ = ["ServiceDescription", "allowed_values", "apply_options", "check_options"]
 
 _CHUNK_PACKETS = 8
 
@@ -209,13 +209,12 @@ def _check_sample(service: str, sample: str) -> None:
 
 def _checked(service: str, name: str, value: Any, schema: Mapping[str, Any]) -> Any:
     """`value` if it fits `schema`, read from text where the schema wants no text."""
-    wanted = schema.get("type")
-    types = [wanted] if isinstance(wanted, str) else list(wanted or [])
+    types = _types(schema)
     if isinstance(value, str) and types and "string" not in types:
         # What is no JSON stays text, and is refused below with what is allowed.
         with contextlib.suppress(json.JSONDecodeError):
             value = json.loads(value)
-    allowed = _allowed(schema, types)
+    allowed = allowed_values(schema)
     fits = not types or any(_is_type(value, kind) for kind in types)
     if fits and "enum" in schema:
         fits = value in schema["enum"]
@@ -232,10 +231,16 @@ def _is_type(value: object, kind: str) -> bool:
     return isinstance(value, _JSON_TYPES.get(kind, ()))
 
 
-def _allowed(schema: Mapping[str, Any], types: list[str]) -> str:
+def _types(schema: Mapping[str, Any]) -> list[str]:
+    wanted = schema.get("type")
+    return [wanted] if isinstance(wanted, str) else list(wanted or [])
+
+
+def allowed_values(schema: Mapping[str, Any]) -> str:
+    """What an option may be, in words, by its JSON Schema."""
     if "enum" in schema:
         return ", ".join(repr(value) for value in schema["enum"])
-    words = " or ".join(types) or "any value"
+    words = " or ".join(_types(schema)) or "any value"
     if "minimum" in schema and "maximum" in schema:
         return f"{words} in {schema['minimum']!r}..{schema['maximum']!r}"
     if "minimum" in schema:

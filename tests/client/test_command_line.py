@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The command, as a user meets it: its own process, its exit code, what it says and where."""
 
+import json
 import os
 import subprocess
 import sys
@@ -94,12 +95,45 @@ def test_notes_go_to_standard_error(loopback: Loopback, clip: Path, tmp_path: Pa
     assert "vireo: note: audio stream #1 (aac) was left out" in done.stderr
 
 
-def test_services_are_listed(loopback: Loopback) -> None:
+def test_services_are_listed_with_all_that_a_caller_needs(loopback: Loopback) -> None:
+    gain = {"type": "number", "minimum": 0, "maximum": 8}
+    loopback.services["passthrough.2"] = {**DESCRIPTION, "options": {"properties": {"gain": gain}}}
+    loopback.versions["passthrough"] = '{"1": 0.8, "2": 0.2}'
     done = typer.testing.CliRunner().invoke(command_line._app, ["services"])
-    assert [line.split("\t")[:2] for line in done.stdout.splitlines()] == [
-        ["other", "extraction"],
-        ["passthrough", "transformation"],
+    assert done.stdout.splitlines()[:15] == [
+        "other  video -> numbers",
+        "  inputs  STREAM BYTES [1], PACKETS BYTES [-1], PACKET_TIMING INT64 [-1, 4], CHUNK INT64 [1]",
+        "  outputs OUTPUT_PACKETS BYTES [-1], OUTPUT_TIMING INT64 [-1, 4], REPORT BYTES [1]",
+        "  options none of its own",
+        "",
+        "passthrough  video -> video  version 1 of passthrough: 80% of new runs",
+        "  inputs  STREAM BYTES [1], PACKETS BYTES [-1], PACKET_TIMING INT64 [-1, 4], CHUNK INT64 [1]",
+        "  outputs OUTPUT_PACKETS BYTES [-1], OUTPUT_TIMING INT64 [-1, 4], REPORT BYTES [1]",
+        "  options none of its own",
+        "",
+        "passthrough.2  video -> video  version 2 of passthrough: 20% of new runs",
+        "  inputs  STREAM BYTES [1], PACKETS BYTES [-1], PACKET_TIMING INT64 [-1, 4], CHUNK INT64 [1]",
+        "  outputs OUTPUT_PACKETS BYTES [-1], OUTPUT_TIMING INT64 [-1, 4], REPORT BYTES [1]",
+        "  options gain: number in 0..8",
+        "",
     ]
+    assert "codec, preset, crf" in done.stdout.splitlines()[15]
+
+
+def test_services_as_json(loopback: Loopback) -> None:
+    loopback.versions["passthrough"] = '{"1": 1}'
+    done = typer.testing.CliRunner().invoke(command_line._app, ["services", "--json"])
+    other, passthrough = json.loads(done.stdout)
+    assert other["kind"] == "extraction"
+    assert (passthrough["name"], passthrough["version"], passthrough["share"]) == ("passthrough", 1, 1.0)
+    assert passthrough["inputs"][2] == {"name": "PACKET_TIMING", "datatype": "INT64", "dims": [-1, 4]}
+    assert passthrough["options"] == DESCRIPTION["options"]
+
+
+def test_a_share_without_a_version_is_wrong_usage() -> None:
+    done = typer.testing.CliRunner().invoke(command_line._app, ["load", "grade", "--share", "0.5"])
+    assert done.exit_code == 2
+    assert "name it with --version" in done.stderr
 
 
 def test_a_missing_extra_says_what_to_install(tmp_path: Path) -> None:

@@ -33,7 +33,11 @@ def client(server: RunningServer) -> Iterator[Client]:
 
 def test_services_are_read_from_the_server(client: Client) -> None:
     (service,) = client.services()
-    assert (service.name, service.kind, service.segments) == ("passthrough", "transformation", True)
+    assert (service.name, service.description.kind, service.description.segments) == (
+        "passthrough",
+        "transformation",
+        True,
+    )
 
 
 @pytest.mark.parametrize("name", ["upscale", "decode", "passthrough_network"])

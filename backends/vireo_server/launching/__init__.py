@@ -16,7 +16,7 @@ from vireo_server.launching.errors import (
     TritonNotFoundError,
     UnknownServiceError,
 )
-from vireo_server.launching.loading import ServerInfo, load_service
+from vireo_server.launching.loading import Loaded, load_service
 from vireo_server.launching.serve import serve
 from vireo_server.launching.server import RunningServer, running_server
 from vireo_server.launching.triton import Triton, find_triton
@@ -24,6 +24,7 @@ from vireo_server.launching.triton import Triton, find_triton
 __all__ = [
     "LaunchError",
     "LibpythonNotFoundError",
+    "Loaded",
     "ModelLoadError",
     "PlainCommand",
     "PlatformError",
@@ -31,7 +32,6 @@ __all__ = [
     "RepositoryError",
     "RunningServer",
     "ServerDiedError",
-    "ServerInfo",
     "StartTimeoutError",
     "StubNotFoundError",
     "Triton",

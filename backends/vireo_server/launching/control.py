@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from vireo_server.launching.command import CONTROL_HEADER
 from vireo_server.launching.errors import ModelLoadError
 from vireo_server.launching.ports import Endpoints
+from vireo_server.launching.readiness import says_ready
 
 _UNLOAD_SECONDS = 60.0
 
@@ -45,6 +46,10 @@ class ModelControl:
             OSError: the server does not answer.
         """
         self._post(model, "load", seconds=self.load_seconds)
+
+    def is_loaded(self, model: str) -> bool:
+        """Say whether Triton has a model ready."""
+        return says_ready(self.endpoints, [f"/v2/models/{model}/ready"])
 
     def _post(self, model: str, verb: str, *, seconds: float) -> None:
         address = self.endpoints.reachable_address.strip("[]")

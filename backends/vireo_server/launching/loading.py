@@ -15,15 +15,18 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vireo_server.launching.control import ModelControl
+from vireo_media.errors import VireoError
+from vireo_media.versions import versioned
+
 from vireo_server.launching.errors import LaunchError, ModelLoadError, ServerDiedError, StartTimeoutError
 from vireo_server.launching.log import ServerLog
-from vireo_server.launching.repository import read_repository
+from vireo_server.launching.repository import Repository, read_repository
+from vireo_server.launching.revision import RevisingControl
 from vireo_server.launching.runtime_folder import locked_folders
 from vireo_server.launching.watchdog import Watchdog
 
@@ -47,6 +50,34 @@ class ServerInfo:
     repository: str
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """What is asked for; `version` None: only what the service's name stands for, and new runs go where they went."""
+
+    service: str
+    version: int | None
+    share: float
+
+    @property
+    def model(self) -> str:
+        return self.service if self.version is None else versioned(self.service, self.version)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was done.
+
+    Attributes:
+        grpc: host:port of the gRPC API of the server that has the service now.
+        http: host:port of its HTTP API.
+        goes: where new runs go, in words; None where that was not asked for.
+    """
+
+    grpc: str
+    http: str
+    goes: str | None
+
+
 class LoadRequests:
     """The server's side: looks for requests in the runtime folder, from a thread of its own.
 
@@ -64,7 +95,7 @@ class LoadRequests:
         runtime: Path,
         *,
         info: ServerInfo,
-        control: ModelControl,
+        control: RevisingControl,
         watchdog: Watchdog,
         log: ServerLog,
         loaded: Callable[[str], None],
@@ -83,63 +114,83 @@ class LoadRequests:
         while not self._stopped.wait(_LOOK_SECONDS):
             for path in sorted(self._runtime.glob(f"*{_REQUEST}")):
                 try:
-                    service = str(json.loads(path.read_text(encoding="utf-8"))["load"])
+                    wanted = _Wanted(**json.loads(path.read_text(encoding="utf-8")))
                     path.unlink()
-                except (OSError, ValueError, KeyError, TypeError):
+                except (OSError, ValueError, TypeError):
                     path.unlink(missing_ok=True)
                     continue
-                _answer(path.with_suffix(_REPLY), error=self._load(service))
+                _answer(path.with_suffix(_REPLY), self._load(wanted))
 
-    def _load(self, service: str) -> str | None:
-        """Load a service; returns what went wrong."""
+    def _load(self, wanted: _Wanted) -> dict[str, str | None]:
+        """Load a service; gives where new runs go, or what went wrong."""
         began = time.monotonic()
         try:
+            service = wanted.model
             repository = read_repository(Path(self._info.repository))
             repository.to_load([service])
             models = (*repository.steps_of(service), service)
             with self._watchdog.loading(models):
                 self._load_all(models)
-        except (LaunchError, OSError) as error:
+            goes = self._share(repository, wanted)
+        except (LaunchError, VireoError, OSError) as error:
             self._log.note(f"error: {error}")
-            return str(error)
+            return {"error": str(error)}
         self._loaded(service)
-        self._log.note(f"{service} is loaded after {time.monotonic() - began:.1f} s")
-        return None
+        self._log.note(f"{service} is loaded after {time.monotonic() - began:.1f} s" + (f"; {goes}" if goes else ""))
+        return {"error": None, "goes": goes}
+
+    def _share(self, repository: Repository, wanted: _Wanted) -> str | None:
+        """Send new runs to the version that was loaded; says in words where they go, if that was asked for."""
+        if wanted.version is None:
+            return None
+        shares = repository.shares(wanted.service).give(wanted.version, wanted.share)
+        for version in shares.of:
+            repository.to_load([versioned(wanted.service, version)])
+        with self._watchdog.loading((wanted.service,)):
+            self._control.share(shares)
+        return ", ".join(f"version {version}: {share:.0%}" for version, share in shares.of.items())
 
     def _load_all(self, models: Sequence[str]) -> None:
-        done: list[str] = []
+        new = [model for model in models if not self._control.is_loaded(model)]
         try:
             for model in models:
                 self._control.load(model)
-                done.append(model)
         except (LaunchError, OSError):
-            # Stages without their service are of no use to anybody.
-            for model in reversed(done):
+            # Stages without their service are of no use to anybody; what was there before goes on as it was.
+            for model in reversed(new):
                 with suppress(LaunchError, OSError):
                     self._control.unload(model)
             raise
 
 
-def load_service(service: str, *, address: str | None = None, seconds: float = 300.0) -> ServerInfo:
+def load_service(
+    service: str,
+    *,
+    version: int | None = None,
+    share: float = 1.0,
+    address: str | None = None,
+    seconds: float = 300.0,
+) -> Loaded:
     """Load a service into a server of this user on this machine; again after its files were changed.
 
     Args:
         service: the name of an ensemble in the server's repository.
+        version: load this version beside the others and send new runs to it; streams that are open stay where they
+            are. None: load what the name stands for, again if it was changed, which ends the streams that it holds.
+        share: how many of the new runs go to that version, 0..1.
         address: host:port of its HTTP or gRPC API; not needed where one server runs.
         seconds: how long it may take.
 
-    Returns:
-        The server that has it now.
-
     Raises:
-        ModelLoadError: there is no such server or service, or it could not be loaded, and why.
+        ModelLoadError: there is no such server, service, version or share, or it could not be loaded, and why.
         ServerDiedError: the server ended meanwhile.
         StartTimeoutError: the time is over.
     """
+    wanted = _Wanted(service, version, share)
     folder, info = _find_server(address)
     request = folder / f"{secrets.token_hex(8)}{_REQUEST}"
     reply = request.with_suffix(_REPLY)
-    _write(request, {"load": service})
+    _write(request, asdict(wanted))
     deadline = time.monotonic() + seconds
     while not reply.exists():
         if folder not in locked_folders():
@@ -150,11 +201,11 @@ def load_service(service: str, *, address: str | None = None, seconds: float = 3
                 f"load: {service!r} was not loaded within {seconds:g} s; the server's log says what it does"
             )
         time.sleep(_LOOK_SECONDS)
-    error = json.loads(reply.read_text(encoding="utf-8"))["error"]
+    answer = json.loads(reply.read_text(encoding="utf-8"))
     reply.unlink()
-    if error is not None:
-        raise ModelLoadError(str(error).replace("serve: ", "load: ", 1))
-    return info
+    if answer["error"] is not None:
+        raise ModelLoadError(str(answer["error"]).replace("serve: ", "load: ", 1))
+    return Loaded(grpc=info.grpc, http=info.http, goes=answer["goes"])
 
 
 def _find_server(address: str | None) -> tuple[Path, ServerInfo]:
@@ -173,9 +224,9 @@ def _find_server(address: str | None) -> tuple[Path, ServerInfo]:
     )
 
 
-def _answer(path: Path, *, error: str | None) -> None:
+def _answer(path: Path, answer: Mapping[str, str | None]) -> None:
     try:
-        _write(path, {"error": error})
+        _write(path, answer)
     except FileNotFoundError:
         return  # the server stops, and its folder is gone
 

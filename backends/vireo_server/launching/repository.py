@@ -8,7 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vireo_media.errors import OptionError
+from vireo_media.versions import VERSIONS, Shares, versioned
+
 from vireo_server.launching.errors import RepositoryError, UnknownServiceError
+from vireo_server.services import read_parameter
 
 FILE_MODEL = "file"
 _SHARED = ("decode", "encode")
@@ -64,8 +68,32 @@ class Repository:
                     f"serve: the repository {str(self.folder)!r} has no service {name!r}; "
                     f"it has {', '.join(self.services)}; name one of these with --service, or none for all"
                 )
+        wanted = tuple(dict.fromkeys(model for name in wanted for model in (name, *self._shared_out(name))))
         rest = (FILE_MODEL,) if FILE_MODEL in self.models and FILE_MODEL not in wanted else ()
         return wanted + rest
+
+    def shares(self, service: str) -> Shares:
+        """Give which share of a service's new runs goes to which of its versions.
+
+        Raises:
+            RepositoryError: its configuration says something else.
+        """
+        try:
+            return Shares.from_json(service, read_parameter(self.folder / service / _CONFIG, VERSIONS))
+        except OptionError as error:
+            raise RepositoryError(f"serve: {error}") from error
+
+    def _shared_out(self, service: str) -> list[str]:
+        """The models of the versions that new runs of a service go to."""
+        found = [versioned(service, version) for version in self.shares(service).of]
+        for model in found:
+            if model not in self.models:
+                raise RepositoryError(
+                    f"serve: the configuration of {service!r} sends runs to {model!r}, which the repository "
+                    f"{str(self.folder)!r} does not have; it has {', '.join(self.services)}; mend the parameter "
+                    f"{VERSIONS!r} in {service}/{_CONFIG}"
+                )
+        return found
 
 
 def read_repository(folder: Path) -> Repository:

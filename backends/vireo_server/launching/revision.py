@@ -16,8 +16,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from vireo_media.versions import VERSIONS, Shares
+
 from vireo_server.launching.control import ModelControl
+from vireo_server.launching.errors import ModelLoadError
 from vireo_server.launching.repository import Repository, read_repository
+from vireo_server.services import with_parameter, without_parameter
 
 __all__ = ["RevisingControl", "revision_of", "serve_from"]
 
@@ -34,7 +38,7 @@ _BLOCK_BYTES = 1 << 20
 def revision_of(repository: Repository, service: str) -> str:
     """A digest of a service: its configuration and its steps', their files (weights, scripts), the packages' versions.
 
-    The revision that the configuration carries takes no part.
+    The revision that the configuration carries takes no part, nor how many runs go to which version.
     """
     digest = hashlib.sha256()
     for package in _PACKAGES:
@@ -44,8 +48,8 @@ def revision_of(repository: Repository, service: str) -> str:
             continue
     for model in (service, *repository.steps_by_ensemble.get(service, ())):
         folder = repository.folder / model
-        config = (folder / _CONFIG).read_text(encoding="utf-8", errors="replace")
-        digest.update(f"{model}\0{_with_revision(config, '')}\0".encode())
+        config = _read(folder / _CONFIG)
+        digest.update(f"{model}\0{_with_revision(without_parameter(config, VERSIONS), '')}\0".encode())
         for path in sorted(folder.glob("[0-9]*/**/*")):
             if path.is_file() and path.name != ".keep" and "__pycache__" not in path.parts:
                 digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
@@ -89,10 +93,35 @@ class RevisingControl(ModelControl):
             _serve_model(read_repository(self.original), model, self.served)
         super().load(model)
 
+    def share(self, shares: Shares) -> None:
+        """Send new runs of a service to its versions by these shares.
+
+        They are written into the service's own configuration, so that they outlive this server, and are the same under
+        plain `tritonserver`. The ensemble alone is loaded again.
+
+        Raises:
+            ModelLoadError: the configuration cannot be written, or not be loaded.
+        """
+        path = self.original / shares.service / _CONFIG
+        text = path.read_text(encoding="utf-8")
+        new = with_parameter(text, VERSIONS, shares.to_json())
+        if new == text:
+            return
+        draft = path.with_suffix(".new")
+        try:
+            draft.write_text(new, encoding="utf-8")
+            draft.replace(path)
+        except OSError as error:
+            raise ModelLoadError(
+                f"serve: {str(path)!r} cannot be written ({error.strerror}), where the shares of the versions stand; "
+                f"change its parameter {VERSIONS!r} to {shares.to_json()!r} yourself and load the service again"
+            ) from error
+        self.load(shares.service)
+
 
 def _serve_model(repository: Repository, model: str, folder: Path) -> None:
     source, target = repository.folder / model, folder / model
-    text = (source / _CONFIG).read_text(encoding="utf-8", errors="replace")
+    text = _read(source / _CONFIG)
     if target.is_symlink():
         target.unlink()
     elif target.is_dir():
@@ -106,6 +135,10 @@ def _serve_model(repository: Repository, model: str, folder: Path) -> None:
             (target / entry.name).symlink_to(entry)
     served = _with_revision(text, revision_of(repository, model))
     (target / _CONFIG).write_text(served, encoding="utf-8")
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _with_revision(config: str, revision: str) -> str:
