@@ -76,6 +76,7 @@ class DecodeStage(Stage):
             ),
             rotation=description.rotation,
             options=dict(description.options),
+            hdr=None if description.hdr is None else dict(description.hdr),
         )
         self._decoder = Decoder(
             description, threads=self._settings.threads, neighbours=not self._sampler.skips_neighbours

@@ -29,13 +29,16 @@ from vireo_server.formats import (
     PixelFormat,
     check_frames,
 )
-from vireo_server.hdr import Hdr
+from vireo_server.hdr import DITHER, Hdr
 from vireo_server.sequences import Stage
 from vireo_server.settings import EncodeSettings
 from vireo_server.tags import FFMPEG_MATRIX, NOTHING, color_spec
 from vireo_server.wire import Request, Tensors
 
 _Frames = npt.NDArray[np.uint8]
+
+#: The inputs that may hold the pictures of a network or script, 8 bit or 16; neither where FRAMES hold them all.
+_OUTPUTS = ("OUTPUT", "OUTPUT_16")
 
 
 def warm_up() -> None:
@@ -74,23 +77,26 @@ class EncodeStage(Stage):
     def step(self, request: Request) -> Tensors:
         """Encode the rows that are pictures; END empties the encoder."""
         format = self._format
-        frames, output, timing = request.array("FRAMES"), request.array("OUTPUT"), request.array("TIMING")
-        if ((timing[:, ROW] >= len(output)) | (timing[:, ROW] < NO_PICTURE)).any():
+        frames, timing = request.array("FRAMES"), request.array("TIMING")
+        output = next((request.array(name) for name in _OUTPUTS if request.has(name)), None)
+        rows = 0 if output is None else len(output)
+        if ((timing[:, ROW] >= rows) | (timing[:, ROW] < NO_PICTURE)).any():
             raise BadInput(
-                f"TIMING names rows that OUTPUT, {output.shape}, does not have; send packets to a service, not frames "
-                "to a stage",
+                f"TIMING names rows that OUTPUT, {'not sent' if output is None else output.shape}, does not have; send "
+                "packets to a service, not frames to a stage",
                 stage="encode",
             )
         done: list[tuple[bytes, list[int]]] = []
         for index, row in enumerate(timing):
             if row[KIND] not in (SOURCE, GENERATED) or row[ROW] == NO_PICTURE:
                 continue
-            untouched = row[ROW] == UNTOUCHED
-            if untouched:
+            if output is None or row[ROW] == UNTOUCHED:
                 check_frames(frames, format, stage="encode")
-            shape = (format.height, format.width) if untouched else _size(output, layout=format.layout)
-            encoder = self._ready(format, width=int(shape[1]), height=int(shape[0]))
-            picture = frames[index] if untouched else self._convert(output[int(row[ROW])], format)
+                encoder, picture = self._ready(format, width=format.width, height=format.height), frames[index]
+            else:
+                height, width = _size(output, layout=format.layout)
+                encoder = self._ready(format, width=width, height=height)
+                picture = self._convert(output[int(row[ROW])], format)
             done += encoder.encode(picture, pts=int(row[PTS]), duration=int(row[DURATION]))
         if request.end and self._encoder is not None:
             done += self._encoder.finish()
@@ -141,7 +147,7 @@ class EncodeStage(Stage):
                 height=height,
                 frame_rate=_pair(self._start.get("frame_rate")),
                 sample_aspect_ratio=_pair(self._start.get("sample_aspect_ratio")),
-                hdr=Hdr.from_json(self._start.get("hdr")),
+                hdr=Hdr.from_json(format.hdr),
             )
             self._notes = _size_notes(self._encoder)
         if (self._encoder.width, self._encoder.height) != (width, height):
@@ -154,10 +160,15 @@ class EncodeStage(Stage):
         return self._encoder
 
     @staticmethod
-    def _convert(rgb: _Frames, format: Format) -> _Frames:
+    def _convert(rgb: npt.NDArray[Any], format: Format) -> _Frames:
         color = color_spec(format.color, stage="encode")
         picture: _Frames = rgb_to_frames(
-            rgb[np.newaxis], pixel_format=format.pixel_format, color=color, layout=format.layout
+            rgb[np.newaxis],
+            pixel_format=format.pixel_format,
+            color=color,
+            layout=format.layout,
+            # 16 bits are finer than what is coded; 8 bits are exact in it.
+            dither=rgb.dtype == np.uint16 and format.options.get(DITHER, True),
         )[0]
         return picture
 
@@ -175,12 +186,12 @@ class EncodeStage(Stage):
             "sample_aspect_ratio": self._start.get("sample_aspect_ratio"),
             "rotation": encoder.format.rotation,
             "color": asdict(encoder.format.color),
-            "hdr": self._start.get("hdr"),
+            "hdr": encoder.format.hdr,
             "frame_rate": self._start.get("frame_rate"),
         }
 
 
-def _size(rgb: _Frames, *, layout: Layout) -> tuple[int, int]:
+def _size(rgb: npt.NDArray[Any], *, layout: Layout) -> tuple[int, int]:
     """Height and width of the pictures of OUTPUT."""
     height, width = rgb.shape[-2:] if layout == "planar" else rgb.shape[-3:-1]
     return int(height), int(width)

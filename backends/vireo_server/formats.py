@@ -55,6 +55,8 @@ class Format:
     pad: tuple[int, int, int, int] = (0, 0, 0, 0)
     options: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] | None = None
+    #: Mastering display and light level of the frames, as STREAM has them; None for none.
+    hdr: dict[str, Any] | None = None
     #: How INPUT and OUTPUT are laid out: (R, 3, H, W) or (R, H, W, 3).
     layout: Layout = "planar"
     #: What the stages before want REPORT to say: `pending`, `frames_in`, `notes`, `profile`.
@@ -71,6 +73,8 @@ class Format:
         for name in ("options", "report"):
             if not isinstance(getattr(self, name), dict):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be an object")
+        if self.hdr is not None and not isinstance(self.hdr, dict):
+            raise ValueError(f"hdr is {self.hdr!r}; it must be an object or null")
         if self.error is not None:
             StageError.from_json(self.error)
 

@@ -1,12 +1,59 @@
 # SPDX-License-Identifier: MIT
-"""HDR10's static metadata as encoders take it: SMPTE ST 2086 (mastering display) and CTA-861.3 (light level)."""
+"""HDR10: what its frames are, and its static metadata as encoders take it.
+
+Metadata is SMPTE ST 2086 (mastering display) and CTA-861.3 (light level: MaxCLL, MaxFALL).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
+
+from vireo_kernels.curves import PRIMARIES, WHITE
+from vireo_kernels.tone_mapping import HDR_PEAK
+
+from vireo_server.errors import BadInput
+from vireo_server.formats import Color, Format
+
+#: The option that turns dithering off where pictures of 16 bits are rounded to what is coded.
+DITHER = "dither"
+
+HDR10_COLOR = Color(matrix="bt2020nc", range="tv", transfer="smpte2084", primaries="bt2020", chroma_location="topleft")
+
+#: The black of the mastering display that we claim, in cd/m2.
+_BLACK = (50, 10_000)
+
+
+def hdr10_format(format: Format, *, light: int, stage: str) -> Format:
+    """The format of `format`'s frames once they are HDR10.
+
+    `light` is what no pixel exceeds, in cd/m2: MaxCLL and MaxFALL, which must be known before the first frame is
+    coded, are this bound unless the stream's options `max_cll` and `max_fall` say better. 0 says nothing.
+
+    Raises:
+        BadInput: an option that cannot be.
+    """
+    levels = {}
+    for name in ("max_cll", "max_fall"):
+        value = format.options.get(name, light)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 10_000:
+            raise BadInput(f"option {name} is {value!r}; allowed: 0 (unknown) to 10000 cd/m2", stage=stage)
+        levels[name] = value
+    green, blue, red, white = (
+        [[Fraction(value).numerator, Fraction(value).denominator] for value in point]
+        for point in (*(PRIMARIES["bt2020"][place] for place in (1, 2, 0)), WHITE)
+    )
+    display = {"green": green, "blue": blue, "red": red, "white": white}
+    hdr = {
+        "mastering_display": {**display, "max_luminance": [HDR_PEAK, 1], "min_luminance": list(_BLACK)},
+        "content_light": {"max_content": levels["max_cll"], "max_average": levels["max_fall"]}
+        if any(levels.values())
+        else None,
+    }
+    return replace(format, pixel_format="p010", color=HDR10_COLOR, hdr=hdr)
+
 
 _Point = tuple[Fraction, Fraction]
 

@@ -72,6 +72,21 @@ class PreprocessSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToneMappingSettings:
+    """What frames become."""
+
+    #: "hdr10" (BT.2020, PQ, 10 bit) of SDR frames, or "sdr" (BT.709, 8 bit) of HDR ones.
+    target: str = "hdr10"
+    idle_seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        _positive(self)
+        if self.target not in ("hdr10", "sdr"):
+            raise SettingError(f"parameter target is {self.target!r}; allowed: hdr10, sdr")
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
     """Which file is the network, and what runs it."""
 

@@ -78,6 +78,8 @@ def _run(
     media: bytes, service: str, options: dict[str, Any], repository: Path, settings: FileSettings, send: Send
 ) -> tuple[bytes, dict[str, Any]]:
     description = read_description(repository, _version(repository, service, options.pop("version", None)))
+    if (other := description.serving(options)) != description.name:
+        description = read_description(repository, _version(repository, other, None))
     container = _container(options.pop("container", "mp4"))
     video = probe(MediaSource(media, name="MEDIA"))
     if video.duration_seconds is not None and video.duration_seconds > settings.max_seconds:

@@ -49,6 +49,10 @@ class Request:
         array: Array = tensor.as_numpy()
         return array
 
+    def has(self, name: str) -> bool:
+        """Whether an input that the model's configuration calls optional came."""
+        return _triton().get_input_tensor_by_name(self._request, name) is not None
+
     def texts(self, name: str) -> list[bytes]:
         """A BYTES input as a list, one element a row."""
         return list(self.array(name).reshape(-1))

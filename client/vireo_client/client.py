@@ -177,6 +177,8 @@ class Client:
         request = request_id or secrets.token_hex(4)
         kept = None if overwrite else (kept_job(path) or {}).get(_SERVICE)
         transports, skipped, description, text = self._read_service(service, version=version, run=request, kept=kept)
+        if (other := description.serving(options or {})) != description.name:
+            transports, skipped, description, text = self._read_service(other, version=None, run=request, kept=kept)
         stream = _prepare(video.description, description, options or {}, format=format)
         check_one_size(video)
         journal_notes: list[str] = []

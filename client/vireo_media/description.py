@@ -20,6 +20,7 @@ __all__ = [
     "DECODER_DEFAULTS",
     "ENCODER_DEFAULTS",
     "FIELD_ORDERS",
+    "HDR_TRANSFERS",
     "Rational",
     "StreamDescription",
 ]
@@ -31,6 +32,9 @@ CONTRACT = 1
 """The version of the contract that this package speaks."""
 
 COLOR_KEYS = ("matrix", "range", "transfer", "primaries", "chroma_location")
+
+HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
+"""FFmpeg's names of the transfer functions of HDR: PQ and HLG. All others are SDR."""
 
 FIELD_ORDERS = ("progressive", "tt", "bb", "tb", "bt")
 """FFmpeg's names: progressive; then first coded and first shown field, t(op) or b(ottom)."""

@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from vireo_media.description import CONTRACT, DECODER_DEFAULTS, ENCODER_DEFAULTS, StreamDescription
+from vireo_media.description import (
+    CONTRACT,
+    DECODER_DEFAULTS,
+    ENCODER_DEFAULTS,
+    HDR_TRANSFERS,
+    StreamDescription,
+)
 from vireo_media.errors import ExchangeError, InputError, OptionError
 from vireo_media.sampling import ALLOWED, Sampling
 
@@ -16,6 +22,7 @@ __all__ = ["ServiceDescription", "allowed_values", "apply_options", "check_optio
 _CHUNK_PACKETS = 8
 
 ServiceKind = Literal["transformation", "extraction"]
+DynamicRange = Literal["sdr", "hdr"]
 
 _JSON_TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -36,8 +43,11 @@ class ServiceDescription:
     A stream has three requests under way, each in several processes: small ones are what keeps memory small.
     `segments`: a video may be cut into segments. `max_packets` packets in a request, `max_rows` frames in a reply,
     `max_pixels` pixels in a picture. `lookahead_frames` and `lookback_frames` of a segment's neighbours are decoded
-    with it. `revision` names the configuration and the weights. `options` is a JSON Schema of what a caller may set.
-    `sample`: which frames an extraction takes where the caller does not say (`Sampling.parse`).
+    with it. `revision` names the configuration and the weights. `options` is a JSON Schema of what a caller may set;
+    `encoder`: option of the encoder -> JSON Schema, where the service allows less than the encoders do. `source`: the
+    dynamic range of the videos that it takes; any where None. `served_by`: option -> its value -> the service that
+    does that instead of this one. `sample`: which frames an extraction takes where the caller does not say
+    (`Sampling.parse`).
 
     Raises ExchangeError where a value cannot be.
     """
@@ -55,12 +65,17 @@ class ServiceDescription:
     revision: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     sample: str | None = None
+    encoder: Mapping[str, Any] = field(default_factory=dict)
+    source: DynamicRange | None = None
+    served_by: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.contract != CONTRACT:
             raise self._wrong("contract", self.contract, f"{CONTRACT}; use a client and a server of one version")
         if self.kind not in ("transformation", "extraction"):
             raise self._wrong("kind", self.kind, "'transformation' or 'extraction'")
+        if self.source not in (None, "sdr", "hdr"):
+            raise self._wrong("source", self.source, "'sdr', 'hdr' or null")
         for name, least in (("max_packets", 1), ("max_rows", 1), ("lookahead_frames", 0), ("lookback_frames", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -122,6 +137,20 @@ class ServiceDescription:
                 f"are "
                 f"{self.max_pixels!r} (max_pixels in its configuration); scale the source down or raise the limit"
             )
+        transfer = stream.color.get("transfer")
+        if self.source is not None and (self.source == "hdr") != (transfer in HDR_TRANSFERS):
+            wanted = f"HDR ({' or '.join(HDR_TRANSFERS)})" if self.source == "hdr" else "SDR"
+            raise InputError(
+                f"service {self.name!r}: the source is {'SDR' if self.source == 'hdr' else 'HDR'}, its transfer is "
+                f"{transfer or 'untagged'!r}; allowed is {wanted}; choose another service, or mend the source's tags"
+            )
+
+    def serving(self, options: Mapping[str, Any]) -> str:
+        """The service that does what a caller's options ask for: this one, or another that it names."""
+        for option, services in self.served_by.items():
+            if options.get(option) in services:
+                return services[options[option]]
+        return self.name
 
     def _wrong(self, name: str, value: object, allowed: str) -> ExchangeError:
         return ExchangeError(
@@ -138,10 +167,14 @@ def apply_options(
     Raises OptionError that lists the known ones.
     """
     chosen, encoder, decoder = check_options(service, options)
+    usual = {**ENCODER_DEFAULTS, **defaults}
+    for name, schema in service.encoder.items():
+        if usual[name] not in schema.get("enum", [usual[name]]):
+            usual[name] = schema["enum"][0]
     return replace(
         stream,
         options=chosen,
-        encoder={**ENCODER_DEFAULTS, **defaults, **encoder},
+        encoder={**usual, **encoder},
         decoder={**DECODER_DEFAULTS, "sample": service.sample, **decoder},
     )
 
@@ -167,7 +200,8 @@ def check_options(
         if name in properties:
             chosen[name] = _checked(service.name, name, value, properties[name])
         elif encodes and name in ENCODER_DEFAULTS:
-            encoder[name] = _checked(service.name, name, value, _ENCODER_SCHEMA[name])
+            schema = {**_ENCODER_SCHEMA[name], **service.encoder.get(name, {})}
+            encoder[name] = _checked(service.name, name, value, schema)
         elif name in decodes:
             decoder[name] = _checked(service.name, name, value, _DECODER_SCHEMA[name])
         else:
@@ -221,7 +255,8 @@ def _checked(service: str, name: str, value: Any, schema: Mapping[str, Any]) -> 
     if fits and isinstance(value, int | float) and not isinstance(value, bool):
         fits = schema.get("minimum", value) <= value <= schema.get("maximum", value)
     if not fits:
-        raise OptionError(f"service {service!r}: option {name!r} cannot be {value!r}; allowed is {allowed}")
+        why = f" ({schema['description']})" if "description" in schema else ""
+        raise OptionError(f"service {service!r}: option {name!r} cannot be {value!r}; allowed is {allowed}{why}")
     return value
 
 

@@ -19,7 +19,7 @@ from vireo_kernels.transfer import SDR_WHITE_IN_PQ, Curve, LightSpec, Primaries,
 Method = Literal["direct", "bt2446a", "bt2446c"]
 """`direct`: light as it is, SDR white at 203 cd/m2 (BT.2408 5.1.2). `bt2446a`, `bt2446c`: Report BT.2446's methods."""
 
-MAX_NITS: dict[str, int] = {"direct": 203, "bt2446a": 1000, "bt2446c": 335}
+MAX_NITS: dict[str, int] = {"direct": 203, "bt2446a": 1000, "bt2446c": 333}
 """Light, in cd/m2, that no pixel exceeds after `sdr_to_hdr` by each method: that of SDR white."""
 
 HDR_PEAK = 1000
@@ -103,7 +103,7 @@ def hdr_to_sdr(
     Args:
         rgb: `(T, 3, H, W)` or `(T, H, W, 3)` R'G'B', uint8 or uint16, C-contiguous.
         method: `direct` takes 203 cd/m2 for SDR white and clips what is brighter; `bt2446a` bends all light up to
-            `peak` below SDR white; `bt2446c` bends less and clips above 335 cd/m2.
+            `peak` below SDR white; `bt2446c` bends less and clips above 333 cd/m2.
         source: what `rgb` means: curve `pq` or `hlg`.
         peak: the brightest light of a PQ source in cd/m2, 100 to 10,000; HLG's is its nominal display's, 1,000.
         target: primaries of the result.

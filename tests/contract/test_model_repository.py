@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parents[2] / "model_repository"
 BACKENDS = Path(__file__).parents[2] / "backends"
 MODELS = sorted(path.parent.name for path in REPOSITORY.glob("*/config.pbtxt"))
 
-STRING, UINT8, INT64 = "TYPE_STRING", "TYPE_UINT8", "TYPE_INT64"
+STRING, UINT8, UINT16, INT64 = "TYPE_STRING", "TYPE_UINT8", "TYPE_UINT16", "TYPE_INT64"
 
 #: The tensors of the contract: name -> type and dims. Networks leave out the batch dimension, which is Triton's.
 TENSORS = {
@@ -26,6 +26,7 @@ TENSORS = {
     "FORMAT": (STRING, [1]),
     "INPUT": (UINT8, [-1, 3, -1, -1]),  # from preprocess; INTERLEAVED for scripts
     "OUTPUT": (UINT8, [-1, 3, -1, -1]),  # from networks; encode takes ANY
+    "OUTPUT_16": (UINT16, [-1, -1, -1, -1]),  # the same of 16 bit, to encode
     "OUTPUT_PACKETS": (STRING, [-1]),
     "OUTPUT_TIMING": (INT64, [-1, 4]),
     "REPORT": (STRING, [1]),
@@ -36,10 +37,11 @@ INTERLEAVED, ANY = (UINT8, [-1, -1, -1, 3]), (UINT8, [-1, -1, -1, -1])
 STAGES = {
     "decode": ({"STREAM", "PACKETS", "PACKET_TIMING", "CHUNK"}, {"FRAMES", "TIMING", "FORMAT"}),
     "preprocess": ({"FRAMES", "TIMING", "FORMAT", "CHUNK"}, {"INPUT", "TIMING", "FORMAT"}),
+    "tone_mapping": ({"FRAMES", "TIMING", "FORMAT", "CHUNK"}, {"FRAMES", "TIMING", "FORMAT"}),
     "network": ({"INPUT"}, {"OUTPUT"}),
     "script": ({"INPUT", "TIMING", "FORMAT", "CHUNK"}, {"OUTPUT", "TIMING", "FORMAT"}),
     "encode": (
-        {"STREAM", "FRAMES", "OUTPUT", "TIMING", "FORMAT", "CHUNK"},
+        {"STREAM", "FRAMES", "OUTPUT", "OUTPUT_16", "TIMING", "FORMAT", "CHUNK"},
         {"OUTPUT_PACKETS", "OUTPUT_TIMING", "REPORT"},
     ),
 }
@@ -125,7 +127,8 @@ def test_an_ensemble_joins_tensors_that_exist_and_fit(service):
             full[name] = (kind, [-1, *dims] if model.max_batch_size else dims)
         for name, value in step.input_map.items():
             assert fits(known[value], full[name]), f"{step.model_name} takes {name} from {value}"
-        assert set(step.input_map) == set(tensors_of(model.input)), step.model_name
+        optional = {tensor.name for tensor in model.input if tensor.optional}
+        assert set(tensors_of(model.input)) - set(step.input_map) <= optional, step.model_name
         known |= {value: full[name] for name, value in step.output_map.items()}
     for name, tensor in tensors_of(config.output).items():
         assert known[name] == tensor

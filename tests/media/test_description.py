@@ -9,7 +9,7 @@ import pytest
 from vireo_media.description import StreamDescription
 from vireo_media.errors import ExchangeError, InputError, OptionError
 from vireo_media.probing import VideoInput
-from vireo_media.services import ServiceDescription, check_options
+from vireo_media.services import DynamicRange, ServiceDescription, apply_options, check_options
 
 STREAM = StreamDescription(codec="h264", time_base=(1, 25), width=640, height=360, extradata=b"\x01d")
 # The contract's own words, so that a key that is renamed here is seen.
@@ -232,3 +232,35 @@ def test_a_required_option_must_be_there_and_extraction_has_no_encoder() -> None
         match="unknown option 'crf'; known are count, deinterlace, fast, mode, on_corrupt, sample, strength;",
     ):
         check_options(replace(SERVICE, kind="extraction"), {"crf": 18})
+
+
+@pytest.mark.parametrize(
+    ("source", "transfer", "said"),
+    [
+        ("sdr", "smpte2084", "the source is HDR, its transfer is 'smpte2084'; allowed is SDR; choose another service"),
+        ("sdr", "arib-std-b67", "the source is HDR"),
+        ("hdr", None, "the source is SDR, its transfer is 'untagged'; allowed is HDR \\(smpte2084 or arib-std-b67\\)"),
+        ("hdr", "bt709", "the source is SDR"),
+    ],
+)
+def test_a_source_of_the_other_dynamic_range_is_refused(source: DynamicRange, transfer: str | None, said: str) -> None:
+    stream = replace(STREAM, width=16, height=9, color={**STREAM.color, "transfer": transfer})
+    SERVICE.check_stream(stream)
+    replace(SERVICE, source="hdr" if source == "sdr" else "sdr").check_stream(stream)
+    with pytest.raises(InputError, match=said):
+        replace(SERVICE, source=source).check_stream(stream)
+
+
+def test_a_service_may_allow_less_than_the_encoders_do() -> None:
+    service = replace(SERVICE, encoder={"codec": {"enum": ["hevc", "av1"], "description": "10 bit only"}})
+    for default, taken in (("h264", "hevc"), ("av1", "av1")):
+        assert apply_options(STREAM, service, {}, defaults={"codec": default}).encoder["codec"] == taken
+    assert apply_options(STREAM, service, {"codec": "av1"}, defaults={}).encoder["codec"] == "av1"
+    with pytest.raises(OptionError, match=r"'codec' cannot be 'h264'; allowed is 'hevc', 'av1' \(10 bit only\)$"):
+        check_options(service, {"codec": "h264"})
+
+
+def test_an_option_may_choose_another_service() -> None:
+    service = replace(SERVICE, served_by={"mode": {"sharp": "sharper"}})
+    assert service.serving({"mode": "sharp", "count": 2}) == "sharper"
+    assert service.serving({"mode": "soft"}) == service.serving({}) == service.name

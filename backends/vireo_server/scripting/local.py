@@ -261,6 +261,10 @@ class _LocalRequest(Request):
         self._tensors, self._stage = tensors, stage
         self.stream, self.start, self.end = "local", start, end
 
+    def has(self, name: str) -> bool:
+        """See `Request.has`."""
+        return name in self._tensors
+
     def array(self, name: str) -> Array:
         """See `Request.array`."""
         value = self._tensors[name]
