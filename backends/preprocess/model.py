@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """preprocess: frames to what the network takes, and which rows it must compute."""
 
+from vireo_server.interpolating import InterpolationStage
 from vireo_server.preprocessing import PreprocessStage, warm_up
 from vireo_server.sequences import Streams
 from vireo_server.settings import PreprocessSettings, read_settings
@@ -13,9 +14,8 @@ class TritonPythonModel:
     def initialize(self, args):
         warm_up()
         settings = read_settings(PreprocessSettings, args)
-        self.streams = Streams(
-            lambda: PreprocessStage(settings), name=args["model_name"], idle_seconds=settings.idle_seconds
-        )
+        kind = PreprocessStage if settings.slots == "none" else InterpolationStage
+        self.streams = Streams(lambda: kind(settings), name=args["model_name"], idle_seconds=settings.idle_seconds)
 
     def execute(self, requests):
         for request in requests:

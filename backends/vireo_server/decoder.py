@@ -62,6 +62,7 @@ class Decoder:
         self._time_base = Fraction(*description.time_base)
         self._durations: dict[int, int] = {}
         self._discarded: set[int] = set()
+        self._keys: set[int] = set()
         self._corrupt: set[int] = set()
         self._conceals = description.decoder.get("on_corrupt") == "conceal"
         self._concealed: list[int] = []
@@ -106,6 +107,8 @@ class Decoder:
                 self._discarded.add(pts)
             if flags & _CORRUPT:
                 self._corrupt.add(pts)
+            if flags & _KEY:
+                self._keys.add(pts)
         if not data:
             return []  # To libav an empty packet is the end. Its picture is missed when the stream ends.
         packet = libav_packet(data, pts=pts, dts=dts, duration=max(duration, 0), time_base=self._time_base)
@@ -184,7 +187,7 @@ class Decoder:
             if self._conceals and pts in self._concealed:
                 continue  # It came after a later one, and its place was filled.
             duration = self._durations.pop(pts, 0) or frame.duration or 0
-            if pts in self._discarded or not self._is_wanted(pts):
+            if pts in self._discarded or not (self._is_wanted(pts) or self.is_reference(pts)):
                 self._discarded.discard(pts)
                 continue
             self._check(frame, pts)
@@ -193,6 +196,16 @@ class Decoder:
             self._last = frame
             pictures.append(Picture(frame, pts, duration))
         return pictures
+
+    def is_reference(self, pts: int) -> bool:
+        """Whether a picture is shown after what the stream gives out, and was decoded for its neighbours only."""
+        return self.description.emit is not None and pts >= self.description.emit[1]
+
+    def take_key(self, pts: int) -> bool:
+        """Whether a picture came as a key packet. To be asked once."""
+        is_key = pts in self._keys
+        self._keys.discard(pts)
+        return is_key
 
     def _is_wanted(self, pts: int) -> bool:
         emit = self.description.emit

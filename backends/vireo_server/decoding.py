@@ -17,7 +17,7 @@ from vireo_media.sampling import Sampler, Sampling
 from vireo_server import tags
 from vireo_server.decoder import Decoder, Picture, conversion_note, layout_of, write_row
 from vireo_server.errors import BadInput, StageError
-from vireo_server.formats import NO_PICTURE, SOURCE, frame_shape, spare_rows
+from vireo_server.formats import KIND, NO_PICTURE, REFERENCE, SOURCE, frame_shape, spare_rows
 from vireo_server.sequences import Stage, Streams
 from vireo_server.settings import DecodeSettings
 from vireo_server.wire import Request, Tensors
@@ -75,6 +75,8 @@ class DecodeStage(Stage):
                 description.color, width=description.width, height=description.height, codec=description.codec
             ),
             rotation=description.rotation,
+            frame_rate=description.frame_rate,
+            origin=description.origin,
             options=dict(description.options),
             hdr=None if description.hdr is None else dict(description.hdr),
         )
@@ -129,21 +131,24 @@ class DecodeStage(Stage):
         assert self._decoder is not None
         if pictures:
             self._settle(pictures[0].frame)
+        timing = np.empty((len(pictures), 4), np.int64)
+        for index, picture in enumerate(pictures):
+            kind = REFERENCE if self._decoder.is_reference(picture.pts) else SOURCE
+            timing[index] = picture.pts, picture.duration, kind, NO_PICTURE
         report = {
             "pending": len(self._waiting) + self._decoder.held,
-            "frames_in": len(pictures),
+            "frames_in": int((timing[:, KIND] == SOURCE).sum()),
             "notes": self._notes,
         }
         self._notes = []
-        format = replace(self._format, report=report)
+        keys = tuple(index for index, picture in enumerate(pictures) if self._decoder.take_key(picture.pts))
+        format = replace(self._format, keys=keys, report=report)
         if not pictures:
             return spare_rows(format)
         shape = frame_shape(width=format.width, height=format.height, pixel_format=format.pixel_format)
         frames = np.empty((len(pictures), *shape), np.uint8)
-        timing = np.empty((len(pictures), 4), np.int64)
         for index, picture in enumerate(pictures):
             write_row(picture.frame, frames[index])
-            timing[index] = picture.pts, picture.duration, SOURCE, NO_PICTURE
         return {"FRAMES": frames, "TIMING": timing, "FORMAT": format.to_json()}
 
     def _settle(self, frame: av.VideoFrame) -> None:

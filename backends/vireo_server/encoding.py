@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import deque
 from dataclasses import asdict
 from typing import Any, get_args
 
@@ -21,6 +22,7 @@ from vireo_server.formats import (
     KIND,
     NO_PICTURE,
     PTS,
+    REFERENCE,
     ROW,
     SOURCE,
     UNTOUCHED,
@@ -51,7 +53,13 @@ def warm_up() -> None:
 
 
 class EncodeStage(Stage):
-    """The encode stage of one stream, the last of a transformation: packets, their times, REPORT."""
+    """The encode stage of one stream, the last of a transformation: packets, their times, REPORT.
+
+    # Note [Sources of which TIMING speaks later]
+    Between two sources there are slots, which can be filled only when the second one is known, and a script works on a
+    batch of them. So where slots are (FORMAT's `queued`), TIMING speaks of a source requests after its row of FRAMES
+    came. It waits here, the only stage that wants its pixels: passed on by every stage it would be copied by each.
+    """
 
     def __init__(self, settings: EncodeSettings) -> None:
         self._settings = settings
@@ -60,6 +68,8 @@ class EncodeStage(Stage):
         self._start: dict[str, Any] = {}
         self._encoder: Encoder | None = None
         self._notes: list[str] = []
+        self._queue: deque[_Frames] = deque()
+        self._last: _Frames | None = None
 
     def listen(self, request: Request) -> None:
         """Pass on what an earlier stage could not do."""
@@ -78,7 +88,7 @@ class EncodeStage(Stage):
         """Encode the rows that are pictures; END empties the encoder."""
         format = self._format
         frames, timing = request.array("FRAMES"), request.array("TIMING")
-        output = next((request.array(name) for name in _OUTPUTS if request.has(name)), None)
+        output = next((_cropped(request.array(name), format) for name in _OUTPUTS if request.has(name)), None)
         rows = 0 if output is None else len(output)
         if ((timing[:, ROW] >= rows) | (timing[:, ROW] < NO_PICTURE)).any():
             raise BadInput(
@@ -87,17 +97,23 @@ class EncodeStage(Stage):
                 stage="encode",
             )
         done: list[tuple[bytes, list[int]]] = []
+        if format.queued:
+            check_frames(frames, format, stage="encode")
+            self._queue.extend(frames[: format.queued])
         for index, row in enumerate(timing):
+            if format.queued is not None:
+                self._follow(row)
             if row[KIND] not in (SOURCE, GENERATED) or row[ROW] == NO_PICTURE:
                 continue
             if output is None or row[ROW] == UNTOUCHED:
-                check_frames(frames, format, stage="encode")
-                encoder, picture = self._ready(format, width=format.width, height=format.height), frames[index]
+                encoder = self._ready(format, width=format.width, height=format.height)
+                picture = self._untouched(frames, index)
             else:
                 height, width = _size(output, layout=format.layout)
                 encoder = self._ready(format, width=width, height=height)
                 picture = self._convert(output[int(row[ROW])], format)
             done += encoder.encode(picture, pts=int(row[PTS]), duration=int(row[DURATION]))
+        self._keep(format.queued or 0)
         if request.end and self._encoder is not None:
             done += self._encoder.finish()
         report = {
@@ -121,8 +137,35 @@ class EncodeStage(Stage):
         raise error
 
     def close(self) -> None:
-        """Free the codec context."""
-        self._encoder = None
+        """Free the codec context and the pictures that wait."""
+        self._encoder = self._last = None
+        self._queue.clear()
+
+    def _untouched(self, frames: _Frames, index: int) -> _Frames:
+        """The source that a row of TIMING stands for, as it was decoded."""
+        if self._format.queued is None:
+            check_frames(frames, self._format, stage="encode")
+            picture: _Frames = frames[index]
+            return picture
+        assert self._last is not None
+        return self._last
+
+    def _follow(self, row: npt.NDArray[np.int64]) -> None:
+        """Go to the source that a row of TIMING stands for; one that repeats a picture stands for the one before."""
+        if row[KIND] in (SOURCE, REFERENCE) and self._queue:
+            self._last = self._queue.popleft()
+        elif row[KIND] in (SOURCE, REFERENCE) or (row[ROW] == UNTOUCHED and self._last is None):
+            raise BadInput(
+                "TIMING speaks of more sources than came in FRAMES; send packets to a service, not frames to a stage",
+                stage="encode",
+            )
+
+    def _keep(self, count: int) -> None:
+        """Copy what waits of the `count` newest pictures out of Triton's memory, which this request's answer frees."""
+        for place in range(max(0, len(self._queue) - count), len(self._queue)):
+            self._queue[place] = self._queue[place].copy()
+        if self._last is not None and not self._last.flags.owndata:
+            self._last = self._last.copy()
 
     def _ready(self, format: Format, *, width: int, height: int) -> Encoder:
         if self._encoder is None:
@@ -145,7 +188,7 @@ class EncodeStage(Stage):
                 self._options,
                 width=width,
                 height=height,
-                frame_rate=_pair(self._start.get("frame_rate")),
+                frame_rate=format.frame_rate,
                 sample_aspect_ratio=_pair(self._start.get("sample_aspect_ratio")),
                 hdr=Hdr.from_json(format.hdr),
             )
@@ -163,7 +206,7 @@ class EncodeStage(Stage):
     def _convert(rgb: npt.NDArray[Any], format: Format) -> _Frames:
         color = color_spec(format.color, stage="encode")
         picture: _Frames = rgb_to_frames(
-            rgb[np.newaxis],
+            np.ascontiguousarray(rgb[np.newaxis]),
             pixel_format=format.pixel_format,
             color=color,
             layout=format.layout,
@@ -187,8 +230,19 @@ class EncodeStage(Stage):
             "rotation": encoder.format.rotation,
             "color": asdict(encoder.format.color),
             "hdr": encoder.format.hdr,
-            "frame_rate": self._start.get("frame_rate"),
+            "frame_rate": encoder.format.frame_rate,
         }
+
+
+def _cropped(rgb: npt.NDArray[Any], format: Format) -> npt.NDArray[Any]:
+    """OUTPUT without the border that preprocess added to INPUT, enlarged as the pictures are."""
+    left, top, right, bottom = format.pad
+    if not any(format.pad):
+        return rgb
+    height, width = _size(rgb, layout=format.layout)
+    scale = width // (left + format.width + right)
+    inside = slice(top * scale, height - bottom * scale), slice(left * scale, width - right * scale)
+    return rgb[(..., *inside)] if format.layout == "planar" else rgb[(..., *inside, slice(None))]
 
 
 def _size(rgb: npt.NDArray[Any], *, layout: Layout) -> tuple[int, int]:

@@ -52,6 +52,15 @@ class Format:
     time_base: tuple[int, int]
     color: Color
     rotation: int = 0
+    #: Frames a second of the output, and the time of the video's first picture (in the source's ticks, None: the
+    #: stream's first).
+    frame_rate: tuple[int, int] | None = None
+    origin: int | None = None
+    #: Rows of FRAMES that were key packets.
+    keys: tuple[int, ...] = ()
+    #: Where TIMING has other rows than FRAMES: how many rows of FRAMES, from the first, are pictures that TIMING's
+    #: source and reference rows stand for, one each in order, here or in a later request. None: row belongs to row.
+    queued: int | None = None
     pad: tuple[int, int, int, int] = (0, 0, 0, 0)
     options: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] | None = None
@@ -87,7 +96,8 @@ class Format:
         """The value that another stage wrote. Raises BadInput, in the name of `stage`, where it is none."""
         try:
             color = Color(**value["color"])
-            return cls(**{**value, "color": color, "time_base": tuple(value["time_base"]), "pad": tuple(value["pad"])})
+            tuples = {key: tuple(value[key]) for key in ("time_base", "frame_rate", "keys", "pad") if value.get(key)}
+            return cls(**{**value, "color": color, "keys": (), **tuples})
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(
                 f"FORMAT cannot be read ({type(error).__name__}: {error}); send packets to a service, not "

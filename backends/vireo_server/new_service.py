@@ -15,9 +15,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
+from vireo_media import interpolation
 from vireo_media.errors import OptionError
 from vireo_media.versions import versioned
 
@@ -99,7 +100,8 @@ def new_service(
             (Path(draft) / model / "1").mkdir(parents=True)
             (Path(draft) / model / "1" / ".keep").touch()
         _write(Path(draft) / name, ensemble(name, description(script), second=kind))
-        _write(Path(draft) / models[1], preprocess(name, second=kind))
+        slots = script is not None and _fills_slots(script)
+        _write(Path(draft) / models[1], preprocess(name, second=kind, slots="rows" if slots else "none"))
         if script is not None:
             settings = {"config": config, "warmup": warmup, "warmup_options": warmup_options}
             _write(Path(draft) / models[2], script_stage(name, settings))
@@ -116,13 +118,16 @@ def new_service(
 def description(script: Path | None) -> dict[str, Any]:
     """The service description: a script's options are those of its `OPTIONS`, a literal dict of JSON Schemas."""
     properties: dict[str, Any] = {}
+    fills_slots = False
     if script is not None:
-        properties = {**_options(script), PROFILING: {"type": "boolean"}}
+        own = _options(script)
+        fills_slots = _fills_slots(script)
+        properties = {**(interpolation.OPTIONS if fills_slots else {}), **own, PROFILING: {"type": "boolean"}}
     return {
         "contract": 1,
         "kind": "transformation",
-        "segments": script is None,
-        "lookahead_frames": 0,
+        "segments": script is None or fills_slots,
+        "lookahead_frames": int(fills_slots),
         "lookback_frames": 0,
         "max_packets": _MAX_ROWS,
         "max_rows": _MAX_ROWS,
@@ -133,13 +138,24 @@ def description(script: Path | None) -> dict[str, Any]:
     }
 
 
+def _fills_slots(script: Path) -> bool:
+    """Whether a script says `SLOTS = True`; after `_options`, which refuses what is no Python."""
+    tree = ast.parse(script.read_text(encoding="utf-8"))
+    values = [node.value for node in tree.body if _assigns(node, "SLOTS")]
+    return any(isinstance(value, ast.Constant) and value.value is True for value in values)
+
+
+def _assigns(node: ast.stmt, name: str) -> TypeGuard[ast.Assign]:
+    return isinstance(node, ast.Assign) and any(getattr(target, "id", None) == name for target in node.targets)
+
+
 def _options(script: Path) -> Mapping[str, Any]:
     try:
         tree = ast.parse(script.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError) as error:
         raise SettingError(f"{script.name} is not Python: {error}") from error
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(getattr(target, "id", None) == "OPTIONS" for target in node.targets):
+        if _assigns(node, "OPTIONS"):
             try:
                 options = ast.literal_eval(node.value)
                 json.dumps(options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from vireo_media.sampling import Sampling
 
@@ -13,6 +13,9 @@ from vireo_server.errors import SettingError
 from vireo_server.formats import Layout
 
 _S = TypeVar("_S")
+
+Slots = Literal["none", "rows", "pairs"]
+_SLOT_LAYOUTS = {"rows": "interleaved", "pairs": "planar"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,15 @@ class PreprocessSettings:
     ten_bit: str = "convert"
     #: How INPUT is laid out: "planar" (R, 3, H, W) for networks, "interleaved" (R, H, W, 3) for scripts.
     layout: Layout = "planar"
+    #: Spare frames between the sources, by the stream's options ratio or rate: "none"; "rows", empty rows that a
+    #: script fills; "pairs": INPUT has both neighbours, (R, 6, H, W), and TIMESTEP (R, 1) says how far from the first
+    #: one to the second the picture lies.
+    slots: Slots = "none"
+    #: Both sides of a network's INPUT are multiples of it; encode crops what was added.
+    multiple: int = 1
+    #: How a picture of another size is brought to such a multiple: "edge" repeats its last column and row, "none"
+    #: refuses it.
+    padding: str = "edge"
     idle_seconds: float = 120.0
 
     def __post_init__(self) -> None:
@@ -69,6 +81,16 @@ class PreprocessSettings:
             raise SettingError(f"parameter ten_bit is {self.ten_bit!r}; allowed: convert, untouched")
         if self.layout not in get_args(Layout):
             raise SettingError(f"parameter layout is {self.layout!r}; allowed: {', '.join(get_args(Layout))}")
+        if self.slots not in get_args(Slots):
+            raise SettingError(f"parameter slots is {self.slots!r}; allowed: {', '.join(get_args(Slots))}")
+        if self.slots != "none" and self.layout != _SLOT_LAYOUTS[self.slots]:
+            raise SettingError(
+                f"parameter layout is {self.layout!r}; allowed with slots {self.slots!r}: {_SLOT_LAYOUTS[self.slots]}"
+            )
+        if self.padding not in ("edge", "none"):
+            raise SettingError(f"parameter padding is {self.padding!r}; allowed: edge, none")
+        if self.slots != "pairs" and (self.multiple, self.padding) != (1, "edge"):
+            raise SettingError("parameters multiple and padding belong to slots 'pairs'; remove them")
 
 
 @dataclass(frozen=True, kw_only=True)

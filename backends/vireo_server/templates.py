@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from vireo_server.settings import Slots
+
 Second = Literal["script", "network"]
 
 _SEQUENCES = """\
@@ -17,6 +19,19 @@ sequence_batching {
 instance_group [ { count: 1 kind: KIND_AUTO } ]
 parameters { key: "FORCE_CPU_ONLY_INPUT_TENSORS" value { string_value: "no" } }
 """
+
+
+_SLOTS: Mapping[Slots, str] = {
+    "none": "",
+    "rows": """\
+# Between the sources come empty rows, by the stream's options ratio or rate; the script fills them.
+parameters { key: "slots" value { string_value: "rows" } }
+""",
+    "pairs": """\
+# Both neighbours of every slot are the INPUT of the network, and TIMESTEP says where between them it lies.
+parameters { key: "slots" value { string_value: "pairs" } }
+""",
+}
 
 
 def ensemble(name: str, description: Mapping[str, Any], *, second: Second) -> str:
@@ -112,8 +127,8 @@ def _script_maps() -> str:
     return "".join(f"      {line}\n" for line in lines)
 
 
-def preprocess(name: str, *, second: Second) -> str:
-    """The stage that turns frames into RGB, as the stage behind it takes it."""
+def preprocess(name: str, *, second: Second, slots: Slots = "none") -> str:
+    """The stage that turns frames into RGB, as the stage behind it takes it, with the slots that it fills."""
     layout = "planar" if second == "network" else "interleaved"
     dims = "[ -1, 3, -1, -1 ]" if layout == "planar" else "[ -1, -1, -1, 3 ]"
     return f"""\
@@ -135,7 +150,7 @@ output [
 {_SEQUENCES}\
 parameters {{ key: "layout" value {{ string_value: "{layout}" }} }}
 parameters {{ key: "ten_bit" value {{ string_value: "convert" }} }}  # 10-bit frames are rounded for the {second}
-"""
+{_SLOTS[slots]}"""
 
 
 def network(name: str, *, max_batch_size: int) -> str:

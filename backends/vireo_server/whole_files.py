@@ -89,8 +89,8 @@ def _run(
             "use `vireo run`, which streams",
             stage="file",
         )
-    description.check_stream(video.description)
     stream = apply_options(video.description, description, options, defaults=encoder_defaults(container))
+    description.check_stream(stream)
     video = replace(video, description=stream)
     with ThreadPoolExecutor(_SEGMENTS_AT_ONCE, thread_name_prefix="segment") as pool:
         segments = service_segments(video.source, stream, description)

@@ -16,6 +16,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,6 +31,7 @@ from vireo_media.errors import (
     OutputError,
     VireoError,
 )
+from vireo_media.interpolation import FrameRule
 from vireo_media.mux import MuxResult, check_codec, check_output, encoder_defaults, mux
 from vireo_media.probing import VideoInput, probe
 from vireo_media.segments import service_segments
@@ -181,6 +183,7 @@ class Client:
             transports, skipped, description, text = self._read_service(other, version=None, run=request, kept=kept)
         stream = _prepare(video.description, description, options or {}, format=format)
         check_one_size(video)
+        rule = description.frame_rule(stream.options)
         journal_notes: list[str] = []
         with _journal(path, job=_job(description, text, stream), anew=overwrite) as journal:
             tell = notice or journal_notes.append
@@ -200,7 +203,7 @@ class Client:
                     service=description,
                     stream=stream,
                     journal=journal,
-                    counter=ProgressCounter(progress, frames_total=_frames_total(video)),
+                    counter=ProgressCounter(progress, frames_total=_frames_total(video, rule)),
                     in_flight=in_flight,
                     chunk_packets=chunk_packets,
                     patience=self._patience,
@@ -211,8 +214,7 @@ class Client:
                 servers.stop()
 
             def check(file: Path, result: MuxResult) -> None:
-                same_frames, with_sound = not description.changes_rate, not result.sounds_left_out
-                compared = verify(video.source, file, same_frames=same_frames, with_sound=with_sound)
+                compared = verify(video.source, file, rule=rule, with_sound=not result.sounds_left_out)
                 check_same(compared, name=str(path))
 
             written = mux(
@@ -321,12 +323,14 @@ def _journal(path: Path, *, job: Mapping[str, Any], anew: bool) -> Iterator[Jour
         journal.close()
 
 
-def _frames_total(video: VideoInput) -> int | None:
+def _frames_total(video: VideoInput, rule: FrameRule | None) -> int | None:
     """For the progress bar: what the container says, else what its duration and rate suggest."""
     stream = video.description
-    if stream.frames_total is not None:
-        return stream.frames_total
-    if video.duration_seconds is None or stream.frame_rate is None:
-        return None
-    numerator, denominator = stream.frame_rate
-    return round(video.duration_seconds * numerator / denominator)
+    rate = None if stream.frame_rate is None else Fraction(*stream.frame_rate)
+    if rule is not None and rule.rate is not None:
+        rate = rule.rate
+    elif stream.frames_total is not None:
+        return stream.frames_total * ((rule and rule.ratio) or 1)
+    elif rule is not None:
+        rate = rule.frame_rate(rate)
+    return None if video.duration_seconds is None or rate is None else round(video.duration_seconds * rate)

@@ -142,13 +142,23 @@ def verify(
     rate_changed: Annotated[
         bool, typer.Option("--rate-changed", help="The frames differ by intent: compare only time span and sound.")
     ] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="What an interpolating service was given: ratio, rate, cuts. Frames must be at the times that follow.",
+        ),
+    ] = None,
 ) -> None:
     """Compare a result with its source: frames, their times, the time span and the sound. Exit code 1: they differ."""
     with _errors():
+        from vireo_media.interpolation import FrameRule
         from vireo_media.verify import check_same
         from vireo_media.verify import verify as compare
 
-        found = compare(input_, output, same_frames=not rate_changed)
+        rule = FrameRule.from_options(_options(set_)) if set_ else None
+        found = compare(input_, output, same_frames=not rate_changed, rule=rule)
         check_same(found, name=output)
     typer.echo(
         f"{output}: {found.frames_out} frames of {found.frames_in}, {found.span_out:.3f} s of {found.span_in:.3f} s: "

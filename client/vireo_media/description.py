@@ -67,7 +67,8 @@ class StreamDescription:
     seconds of every time stamp, `width` and `height` in pixels after cropping. `rotation` is in degrees
     counter-clockwise (the angle of PyAV's `VideoFrame.rotation`). `hdr` is None or {"mastering_display": ...,
     "content_light": ...} (see `probing`). `emit` is None or [first, end) in pts: frames outside are decoded for their
-    neighbours only. `frames_total` is what the container says, None where it says nothing.
+    neighbours only. `origin` is the pts of the video's first picture, where even times are counted from; None where it
+    is the stream's first. `frames_total` is what the container says, None where it says nothing.
 
     Raises InputError where a value cannot be.
     """
@@ -84,6 +85,7 @@ class StreamDescription:
     color: Mapping[str, str | None] = field(default_factory=lambda: dict.fromkeys(COLOR_KEYS))
     hdr: Mapping[str, Any] | None = None
     emit: tuple[int, int] | None = None
+    origin: int | None = None
     frames_total: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     encoder: Mapping[str, Any] = field(default_factory=lambda: dict(ENCODER_DEFAULTS))
@@ -120,6 +122,8 @@ class StreamDescription:
             and self.emit[0] < self.emit[1]
         ):
             raise _wrong("emit", self.emit, "[first, end) in pts with first < end, or null")
+        if self.origin is not None and not _is_int(self.origin):
+            raise _wrong("origin", self.origin, "a time in pts, or null")
         if self.frames_total is not None and not _is_int(self.frames_total, least=0):
             raise _wrong("frames_total", self.frames_total, "a number of frames, or null")
         _check_keys("encoder", self.encoder, tuple(ENCODER_DEFAULTS))

@@ -58,8 +58,9 @@ class Segment:
 
     `first` is its first packet's place among those of the video. `count` is how many it has, None where that is known
     only once they were read. `hidden` is how many after the first packet are leading pictures that cannot be decoded
-    here. `emit` is [first, end) in pts of what is given out, None for all. `frames` is how many frames must come out,
-    None where unknown. `first_pts` and `end_pts` are in the stream's time base, None where unknown.
+    here. `emit` is [first, end) in pts of what is given out, None for all. `origin` is the pts of the video's first
+    picture. `frames` is how many frames must come out, None where unknown. `first_pts` and `end_pts` are in the
+    stream's time base, None where unknown.
     """
 
     index: int
@@ -68,6 +69,7 @@ class Segment:
     count: int | None = None
     hidden: int = 0
     emit: tuple[int, int] | None = None
+    origin: int | None = None
     frames: int | None = None
     first_pts: int | None = None
     end_pts: int | None = None
@@ -181,6 +183,7 @@ class _Cutter:
     lookahead_frames: int
     first: int = 0
     index: int = 0
+    _origin: int | None = None
     _packets: list[CodedPacket] = field(default_factory=list)
     _kinds: list[CutKind | None] = field(default_factory=list)
     _bytes: int = 0
@@ -309,6 +312,8 @@ class _Cutter:
         times = [packet.pts for packet in shown if packet.pts != UNKNOWN]
         begin = own[0].pts if hidden else -_OPEN_END
         emit = (begin, cut if cut is not None else _OPEN_END) if hidden or cut is not None else None
+        if self.index == 0:
+            self._origin = min(times, default=None)
         return Segment(
             index=self.index,
             first=self.first,
@@ -316,6 +321,7 @@ class _Cutter:
             reader=self.reader,
             hidden=hidden,
             emit=emit,
+            origin=self._origin,
             frames=len(shown),
             first_pts=min(times, default=None),
             end_pts=max((packet.pts + packet.duration for packet in shown if packet.pts != UNKNOWN), default=None),
@@ -342,4 +348,4 @@ def _leading(key: CodedPacket, rest: list[CodedPacket]) -> int:
 
 def with_emit(stream: StreamDescription, segment: Segment) -> StreamDescription:
     """The stream's description as START of `segment` says it."""
-    return stream if segment.emit == stream.emit else replace(stream, emit=segment.emit)
+    return replace(stream, emit=segment.emit, origin=segment.origin)

@@ -15,6 +15,7 @@ from vireo_media.description import (
     StreamDescription,
 )
 from vireo_media.errors import ExchangeError, InputError, OptionError
+from vireo_media.interpolation import FrameRule
 from vireo_media.sampling import ALLOWED, Sampling
 
 __all__ = ["ServiceDescription", "allowed_values", "apply_options", "check_options"]
@@ -121,6 +122,10 @@ class ServiceDescription:
         properties = self.options.get("properties", {})
         return self.kind == "extraction" or "ratio" in properties or "rate" in properties
 
+    def frame_rule(self, options: Mapping[str, Any]) -> FrameRule | None:
+        """When a stream with these options shows its frames; None where they are the source's. Raises OptionError."""
+        return FrameRule.from_options(options) if self.kind == "transformation" and self.changes_rate else None
+
     def chunk_packets(self, stream: StreamDescription) -> int:
         """How many packets of `stream` a request carries: 8, fewer for large pictures."""
         most = min(_CHUNK_PACKETS, self.max_packets)
@@ -129,7 +134,10 @@ class ServiceDescription:
         return min(most, max(1, self.chunk_pixels // (stream.width * stream.height)))
 
     def check_stream(self, stream: StreamDescription) -> None:
-        """Refuse, before a byte is sent, what the service would refuse. Raises InputError."""
+        """Refuse, before a byte is sent, what the service would refuse. Raises InputError, OptionError."""
+        rule = self.frame_rule(stream.options)
+        if rule is not None:
+            rule.check_stream(stream)
         pixels = stream.width * stream.height
         if self.max_pixels is not None and pixels > self.max_pixels:
             raise InputError(

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from vireo_media.bitstream import is_shown
 from vireo_media.container import MediaSource, find_video, media_errors, read_packets
 from vireo_media.errors import FramesLostError
+from vireo_media.interpolation import FrameRule
 from vireo_media.probing import VideoInput, probe
 from vireo_media.segments import decodable_packets
 from vireo_media.times import FLAG_DISCARD, UNKNOWN, clock
@@ -52,24 +53,26 @@ def verify(
     output: str | os.PathLike[str] | bytes | BinaryIO | MediaSource,
     *,
     same_frames: bool = True,
+    rule: FrameRule | None = None,
     with_sound: bool = True,
 ) -> Comparison:
     """Compare a result with its source, packet by packet.
 
     Every picture of `input` must be in `output` at its own time, to half a tick of the coarser time base, all of them
-    moved by one amount at most, and the sound with them. With `same_frames` False (a service that changes the frame
-    rate) only the time span and the sound are compared; `with_sound` False leaves the
-    sound out. Raises InputError where one of them cannot be read.
+    moved by one amount at most, and the sound with them. With a `rule` (a service that makes pictures between the
+    sources) the output must have a picture at each of its times instead; with `same_frames` False only the time span
+    and the sound are compared. `with_sound` False leaves the sound out. Raises InputError where one of them cannot be
+    read.
     """
     before, after = _video(input), _video(output)
     old, new = _track(before, sent=True), _track(after, sent=False)
     tolerance = max(_tick(before, old), _tick(after, new))
     differences: list[str] = []
     span_in, span_out = _span(old), _span(new)
-    if same_frames and len(old.times) != len(new.times):
-        differences.append(f"{len(new.times)} frames are in the output, of {len(old.times)}")
-    elif same_frames and old.known and new.known:
-        differences += _moved(old, new, tolerance)
+    if rule is not None and old.times:
+        differences += _ruled(old, new, rule, tolerance)
+    elif same_frames:
+        differences += _compared(old, new, tolerance)
     if abs(span_in - span_out) > max(tolerance, _longest(old)) + Fraction(1, 1000):
         differences.append(f"the output lasts {float(span_out):.3f} s, the source {float(span_in):.3f} s")
     if with_sound and old.known and new.known and old.times and new.times:
@@ -90,6 +93,37 @@ def check_same(comparison: Comparison, *, name: str) -> None:
             f"output {name!r}: {'; '.join(comparison.differences)}; allowed is every frame at its own time; this is a "
             "fault of ours or of the service: keep both files and report it"
         )
+
+
+def _compared(old: _Track, new: _Track, tolerance: Fraction) -> list[str]:
+    if len(old.times) != len(new.times):
+        return [f"{len(new.times)} frames are in the output, of {len(old.times)}"]
+    return _moved(old, new, tolerance) if old.known and new.known else []
+
+
+def _ruled(old: _Track, new: _Track, rule: FrameRule, tolerance: Fraction) -> list[str]:
+    """How the pictures of `new` differ from those that a rule makes of `old`."""
+    base = rule.time_base(old.base)
+    times = list(rule.times(old.times, last_duration=old.end - old.times[-1], base=old.base))
+    if rule.cuts == "empty" and old.known and new.known:
+        times = _without_empty(times, base, new, tolerance)
+    ticks = array("q", [tick for tick, _ in times])
+    return _compared(_Track(times=ticks, base=base, end=0, known=old.known), new, tolerance)
+
+
+def _without_empty(
+    times: list[tuple[int, bool]], base: Fraction, new: _Track, tolerance: Fraction
+) -> list[tuple[int, bool]]:
+    """The times less those between sources at which `new` has no picture: a scene may end there."""
+    found = [at * new.base - new.times[0] * new.base for at in new.times]
+    kept, place = [], 0
+    for tick, is_source in times:
+        at = (tick - times[0][0]) * base
+        while place < len(found) and found[place] < at - tolerance:
+            place += 1
+        if is_source or (place < len(found) and found[place] <= at + tolerance):
+            kept.append((tick, is_source))
+    return kept
 
 
 def _video(file: Any) -> VideoInput:

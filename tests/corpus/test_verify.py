@@ -6,6 +6,7 @@ from fractions import Fraction
 import av
 import pytest
 from vireo_media.errors import FramesLostError
+from vireo_media.interpolation import FrameRule
 from vireo_media.testing import numbered_clip
 from vireo_media.verify import check_same, verify
 
@@ -112,3 +113,27 @@ def test_the_command_says_so_with_its_exit_code(clip, tmp_path, capfd):
     lost = subprocess.run([vireo, "verify", str(clip), str(other)], capture_output=True, text=True, timeout=60)
     assert lost.returncode == 1
     assert "49 frames are in the output, of 50" in lost.stderr
+
+
+def test_frames_between_frames_must_be_at_their_times(clip, tmp_path):
+    other = tmp_path / "twice.mp4"
+    numbered_clip(other, frames=100, size=(160, 96), gop=25, fps=50, audio="aac", bframes=0)
+    assert verify(clip, other, rule=FrameRule()).differences == ()
+    assert verify(clip, other, rule=FrameRule(ratio=None, rate=Fraction(50))).differences == ()
+    assert verify(clip, other, rule=FrameRule(ratio=3)).differences == ("100 frames are in the output, of 150",)
+    late = changed(
+        other,
+        tmp_path / "late.mp4",
+        lambda packet, kind, place: later(packet, "0.01") if (kind, place) == ("video", 31) else packet,
+    )
+    assert "00:00:00.620 by +0.0100 s" in verify(clip, late, rule=FrameRule()).differences[0]
+
+
+@pytest.mark.parametrize(("place", "said"), [(31, ()), (30, ("99 frames are in the output, of 100",))])
+def test_only_frames_between_frames_may_be_left_out_at_a_cut(clip, tmp_path, place, said):
+    other = tmp_path / "twice.mp4"
+    numbered_clip(other, frames=100, size=(160, 96), gop=1, fps=50, audio="aac", bframes=0)
+    less = changed(
+        other, tmp_path / "less.mp4", lambda packet, kind, n: None if (kind, n) == ("video", place) else packet
+    )
+    assert verify(clip, less, rule=FrameRule(cuts="empty")).differences == said

@@ -15,7 +15,7 @@ STREAM = StreamDescription(codec="h264", time_base=(1, 25), width=640, height=36
 # The contract's own words, so that a key that is renamed here is seen.
 KEYS = {
     "contract", "codec", "extradata", "time_base", "width", "height", "frame_rate", "sample_aspect_ratio", "rotation",
-    "field_order", "color", "hdr", "emit", "frames_total", "options", "encoder", "decoder",
+    "field_order", "color", "hdr", "emit", "origin", "frames_total", "options", "encoder", "decoder",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from vireo_media.description import StreamDescription
 from vireo_media.errors import ExchangeError, FramesLostError, OptionError
 from vireo_media.exchange import Exchange, Request, abort_request
 from vireo_media.probing import VideoInput
-from vireo_media.segments import Segment, cut_segments, whole_video
+from vireo_media.segments import Segment, cut_segments, whole_video, with_emit
 from vireo_media.services import ServiceDescription
 from vireo_media.times import timing_rows
 
@@ -45,7 +45,7 @@ def test_chunks_are_counted_and_carry_every_packet_once(exchange: Callable[..., 
     ]
     assert [request.start for request in requests] == [True] + [False] * (len(requests) - 1)
     assert not any(request.end for request in requests)
-    assert StreamDescription.from_json(requests[0].stream) == subject.stream
+    assert StreamDescription.from_json(requests[0].stream) == with_emit(subject.stream, subject.segment)
     assert {request.stream for request in requests[1:]} == {""}
     assert all(request.timing.shape == (len(request.packets), 4) for request in requests)
 

@@ -76,6 +76,11 @@ class ScriptHost:
         """The script's file name."""
         return self._script.path.name
 
+    @property
+    def fills_slots(self) -> bool:
+        """See `Script.fills_slots`."""
+        return self._script.fills_slots
+
     def close(self) -> None:
         """Call nothing any more."""
         self._closed = True

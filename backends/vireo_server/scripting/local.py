@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+from vireo_media import interpolation
 from vireo_media.coded import CodedSegment
 from vireo_media.container import MediaSource
 from vireo_media.errors import OutputError
@@ -34,6 +35,7 @@ from vireo_media.times import timing_rows
 from vireo_server import decoding, encoding, preprocessing
 from vireo_server.decoding import DecodeStage
 from vireo_server.encoding import EncodeStage
+from vireo_server.interpolating import InterpolationStage
 from vireo_server.preprocessing import PreprocessStage
 from vireo_server.scripting.batch import Results
 from vireo_server.scripting.host import ScriptHost
@@ -154,8 +156,15 @@ def run_file(
 def _exchange(video: VideoInput, chain: _Chain, spool: IO[bytes]) -> tuple[Exchange, CodedSegment]:
     """One sequence through all stages; packets go to `spool`."""
     service = ServiceDescription(
-        name="script", kind="transformation", segments=False, max_packets=32, max_rows=32, chunk_pixels=CHUNK_PIXELS
+        name="script",
+        kind="transformation",
+        segments=False,
+        max_packets=32,
+        max_rows=32,
+        chunk_pixels=CHUNK_PIXELS,
+        options={"properties": interpolation.OPTIONS if chain.fills_slots else {}},
     )
+    service.check_stream(video.description)
     exchange = Exchange(segment=whole_video(video.source, video.description), stream=video.description, service=service)
     lengths: list[int] = []
     rows: list[list[int]] = []
@@ -190,13 +199,23 @@ class _Chain:
         self._batches: list[dict[str, Any]] = []
         self._configure = 0.0
         admits = Streams(lambda: self._stages["decode"], name="decode", idle_seconds=1.0)
+        preprocess = (
+            InterpolationStage(PreprocessSettings(layout="interleaved", slots="rows"))
+            if host.fills_slots
+            else PreprocessStage(PreprocessSettings(layout="interleaved"))
+        )
         self._stages: dict[str, Stage] = {
             "decode": DecodeStage(DecodeSettings(), admits),
-            "preprocess": PreprocessStage(PreprocessSettings(layout="interleaved")),
+            "preprocess": preprocess,
             "script": ScriptStage(host, collect=lambda pts, results: self._results.append((pts, results))),
         }
         if encodes:
             self._stages["encode"] = EncodeStage(EncodeSettings())
+
+    @property
+    def fills_slots(self) -> bool:
+        """Whether pictures come out between the sources."""
+        return self._host.fills_slots
 
     def answer(self, chunk: Chunk) -> tuple[list[bytes], npt.NDArray[np.int64], str]:
         """What the last stage replies to one request: packets, times, REPORT."""

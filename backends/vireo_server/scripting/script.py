@@ -64,6 +64,11 @@ class Script:
         """Whether it is told when a stream begins: it has `configure`. One that is not told cannot have memory."""
         return self._function("configure") is not None
 
+    @property
+    def fills_slots(self) -> bool:
+        """Whether it wants empty frames between the sources: it says `SLOTS = True`."""
+        return getattr(self._module, "SLOTS", False) is True
+
     def setup(self, config: str) -> None:
         """Call `setup(config)`, a JSON string. Raises SettingError."""
         self._prepare("setup", config)

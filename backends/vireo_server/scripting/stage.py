@@ -6,24 +6,30 @@ A script may do something for a whole batch (measure it, share work across it), 
 pictures however the caller cuts it into requests. So rows are collected until a batch is full: every batch of a stream
 has the same number of frames but the last, in the service and in `vireo script`. A full batch waits for one more row,
 or for END, so that the last one can be told that it is the last.
+
+# Note [Batches with slots]
+Where preprocess puts spare rows between the sources, a script fills them, and needs the pictures on both sides. So a
+batch ends before a picture, and if slots lie before that one, the batch has it too, as a reference; the next batch
+begins with it. Only what a script fills goes on from here: sources stay as they were decoded.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from vireo_media.interpolation import MOST_SLOTS
 
 from vireo_server.errors import BadInput, Internal, ScriptFailed, StageError
 from vireo_server.formats import GENERATED, KIND, NO_PICTURE, PTS, ROW, SOURCE, SPARE, UNKNOWN, UNTOUCHED, Format
 from vireo_server.scripting.batch import Batch, Frames, Outcome, Results
 from vireo_server.scripting.host import ScriptHost, ScriptStream, frames_a_batch
 from vireo_server.scripting.script import STAGE
+from vireo_server.scripting.waiting import Waited, Waiting
 from vireo_server.sequences import Stage
 from vireo_server.tags import NOTHING
 from vireo_server.wire import Request, Tensors
@@ -55,7 +61,7 @@ class ScriptStage(Stage):
         self._stream: ScriptStream | None = None
         self._format = NOTHING
         self._profiling = False
-        self._waiting: _Waiting | None = None
+        self._waiting: Waiting | None = None
         self._size: tuple[int, int] | None = None
         self._profile: dict[str, Any] | None = None
 
@@ -80,18 +86,16 @@ class ScriptStage(Stage):
     def step(self, request: Request) -> Tensors:
         """OUTPUT, TIMING and FORMAT for the batches that this request completes; END gives all that is left."""
         timing = request.array("TIMING")
-        rows = timing[timing[:, ROW] >= 0]
-        if (timing[:, ROW] == UNTOUCHED).any():
+        if not self._has_slots and (timing[:, ROW] == UNTOUCHED).any():
             raise Internal(
                 "preprocess hands frames past the script, whose rows change places; set its parameter ten_bit to "
                 "convert",
                 stage=STAGE,
             )
-        pictures = request.array("INPUT") if len(rows) else None
-        done = [self._process(batch, timing, last=False) for batch, timing in self._batches(pictures, rows)]
-        if request.end and self._waiting is not None and self._waiting.count:
-            batch, rest = self._waiting.take()
-            done.append(self._process(batch, rest, last=True))
+        rows = timing[timing[:, PTS] != UNKNOWN] if self._has_slots else timing[timing[:, ROW] >= 0]
+        done = [self._process(batch, last=False) for batch in self._batches(request.array("INPUT"), rows)]
+        if request.end and self._waiting is not None and self._waiting.is_begun():
+            done.append(self._process(self._waiting.take(), last=True))
         return self._give([part for part in done if part is not None])
 
     def failure(self, error: StageError) -> Tensors:
@@ -99,28 +103,56 @@ class ScriptStage(Stage):
         format = replace(self._format, layout="interleaved").failed(error)
         return {"OUTPUT": _NO_PICTURE, "TIMING": _SPARE_ROW, "FORMAT": format.to_json()}
 
+    @property
+    def _has_slots(self) -> bool:
+        """Whether the script fills spare rows between pictures, which it does not give out itself."""
+        return self._format.queued is not None
+
     def close(self) -> None:
         """Let the next stream have its turn, and free what waits."""
         stream, self._stream, self._waiting = self._stream, None, None
         if stream is not None:
             stream.close()
 
-    def _batches(self, pictures: Frames | None, rows: _Timing) -> list[tuple[Frames, _Timing]]:
+    def _batches(self, pictures: Frames, rows: _Timing) -> list[Waited]:
         """The batches that are full and have a follower; the rest is kept."""
         full = []
         for row in rows:
-            assert pictures is not None
-            picture = pictures[row[ROW]]
+            picture = pictures[row[ROW]] if row[ROW] >= 0 else None
             if self._waiting is None:
-                height, width = picture.shape[:2]
+                height, width = pictures.shape[1:3]
                 count = frames_a_batch(self._host.settings, width=width, height=height)
-                self._waiting = _Waiting(count, picture.shape)
-            if self._waiting.is_full():
-                full.append(self._waiting.take())
+                slots = MOST_SLOTS if self._has_slots else 0
+                self._waiting = Waiting(count, slots=slots, shape=pictures.shape[1:])
+            if picture is not None and self._waiting.is_full():
+                full.append(self._waiting.take(before=(picture, row)))
             self._waiting.add(picture, row)
         return full
 
-    def _process(self, frames: Frames, rows: _Timing, *, last: bool) -> tuple[Frames, _Timing] | None:
+    def _process(self, waited: Waited, *, last: bool) -> tuple[Frames, _Timing] | None:
+        """What the script makes of a batch: pictures, and the rows of TIMING that stand for them."""
+        rows, has_frame = waited.rows, waited.has_frame
+        shown = rows[has_frame]
+        closing = [] if waited.closing is None else [waited.closing]
+        outcome = self._call(waited.frames, np.concatenate([shown, *closing]), last=last)
+        if outcome is None:
+            return None
+        kind = np.array(outcome.kind[: len(shown)])
+        timing = rows.copy()
+        if self._has_slots:
+            made = (kind == GENERATED) & (shown[:, KIND] == SPARE)
+            place = np.where(kind == SOURCE, UNTOUCHED, np.where(made, np.cumsum(made) - 1, NO_PICTURE))
+            pictures = outcome.frames[: len(shown)][made]
+        else:
+            place = np.where(np.isin(kind, (SOURCE, GENERATED)), np.arange(len(shown)), NO_PICTURE)
+            pictures = outcome.frames if (place >= 0).any() else outcome.frames[:0]
+        timing[has_frame, KIND], timing[has_frame, ROW] = kind, place
+        if len(pictures):
+            self._check_size(pictures, int(shown[0, PTS]))
+        return pictures, timing
+
+    def _call(self, frames: Frames, rows: _Timing, *, last: bool) -> Outcome | None:
+        """The script's call; None where it returned numbers, which are collected."""
         assert self._stream is not None
         kind = [int(value) for value in rows[:, KIND]]
         pts = tuple(int(value) for value in rows[:, PTS])
@@ -128,26 +160,19 @@ class ScriptStage(Stage):
         outcome, times = self._stream.process(batch, profiling=self._profiling)
         if self._profile is not None:
             self._profile.setdefault("batches", []).append(times)
-        if outcome.results is not None:
-            if self._collect is None:
-                raise ScriptFailed(
-                    f"{self._host.name}: process returned numbers ({', '.join(outcome.results)}), but this service "
-                    "gives a video; edit frames in place and return None, or return a list of frames",
-                    stage=STAGE,
-                )
-            self._collect(pts, outcome.results)
-            return None
-        self._check_size(outcome, pts[0])
-        timing = rows.copy()
-        timing[:, KIND] = outcome.kind
-        shown = np.isin(timing[:, KIND], (SOURCE, GENERATED))
-        timing[:, ROW] = np.where(shown, np.arange(len(timing)), NO_PICTURE)
-        return outcome.frames, timing
+        if outcome.results is None:
+            return outcome
+        if self._collect is None:
+            raise ScriptFailed(
+                f"{self._host.name}: process returned numbers ({', '.join(outcome.results)}), but this service "
+                "gives a video; edit frames in place and return None, or return a list of frames",
+                stage=STAGE,
+            )
+        self._collect(pts, outcome.results)
+        return None
 
-    def _check_size(self, outcome: Outcome, pts: int) -> None:
-        if not any(kind in (SOURCE, GENERATED) for kind in outcome.kind):
-            return
-        height, width = outcome.frames.shape[1:3]
+    def _check_size(self, pictures: Frames, pts: int) -> None:
+        height, width = pictures.shape[1:3]
         if self._size is None:
             self._size = (width, height)
         if self._size != (width, height):
@@ -163,57 +188,16 @@ class ScriptStage(Stage):
         if self._profiling and self._profile:
             format = replace(format, report={**format.report, "profile": self._profile})
         self._profile = {}
-        # Batches without a picture may have another size than those with one.
-        shown = [(frames, timing) for frames, timing in done if (timing[:, ROW] >= 0).any()]
-        if not shown:
-            return {"OUTPUT": _NO_PICTURE, "TIMING": _SPARE_ROW, "FORMAT": format.to_json()}
-        first = 0
-        for frames, timing in shown:
+        pictures, rows, first = [], [_SPARE_ROW], 0
+        for frames, timing in done:
             timing[timing[:, ROW] >= 0, ROW] += first
             first += len(frames)
-        output = shown[0][0] if len(shown) == 1 else np.concatenate([frames for frames, _ in shown])
-        return {"OUTPUT": output, "TIMING": np.concatenate([rows for _, rows in shown]), "FORMAT": format.to_json()}
-
-
-class _Waiting:
-    """Rows of a stream that wait for their batch to be full, copied out of Triton's memory.
-
-    # Note [Why buffers are used again]
-    A batch of 1080p frames has 100 MB, and memory that is new costs as much as the copy into it (2.2 to 3 ms a frame
-    against 1.3; far more when the machine is busy). A batch's buffer is free again when nothing refers to it: it was
-    answered from, and the script kept none of its frames.
-    """
-
-    def __init__(self, size: int, shape: tuple[int, ...]) -> None:
-        self._size, self._shape = size, shape
-        self._buffers: list[Frames] = []
-        self._start()
-
-    def _start(self) -> None:
-        self._frames = self._buffer()
-        self._rows = np.empty((self._size, 4), np.int64)
-        self.count = 0
-
-    def _buffer(self) -> Frames:
-        for index in range(len(self._buffers)):
-            # The list and the argument of getrefcount; a view would be a third.
-            if sys.getrefcount(self._buffers[index]) == 2:
-                return self._buffers[index]
-        self._buffers = [*self._buffers[-1:], np.empty((self._size, *self._shape), np.uint8)]
-        return self._buffers[-1]
-
-    def is_full(self) -> bool:
-        return self.count == self._size
-
-    def add(self, picture: Frames, row: _Timing) -> None:
-        self._frames[self.count], self._rows[self.count] = picture, row
-        self.count += 1
-
-    def take(self) -> tuple[Frames, _Timing]:
-        frames, rows = self._frames[: self.count], self._rows[: self.count]
-        del self._frames
-        self._start()
-        return frames, rows
+            rows.append(timing)
+            if len(frames):  # Batches without a picture may have another size than those with one.
+                pictures.append(frames)
+        output = _NO_PICTURE if not pictures else pictures[0] if len(pictures) == 1 else np.concatenate(pictures)
+        timing = rows[0] if len(rows) == 1 else np.concatenate(rows[1:])
+        return {"OUTPUT": output, "TIMING": timing, "FORMAT": format.to_json()}
 
 
 _NO_PICTURE = np.zeros((1, 1, 1, 3), np.uint8)
