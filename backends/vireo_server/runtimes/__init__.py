@@ -49,12 +49,13 @@ def load_runtime(name: str, path: Path, *, threads: int) -> Runtime:
         SettingError: unknown runtime, no such file, or a network that is no picture-to-picture network.
     """
     from vireo_server.adapters import adapt
+    from vireo_server.runtimes.identity import Identity, is_identity
 
     if not path.is_file():
         raise SettingError(f"there is no network at {path}; put the ONNX file there or set the parameter 'file'")
-    model = adapt(path)
+    runtime, model = _runtime(name), adapt(path)
     cores = threads or len(os.sched_getaffinity(0))
-    return _runtime(name)(model, threads=cores)
+    return Identity(model, threads=cores) if is_identity(model) else runtime(model, threads=cores)
 
 
 def _runtime(name: str) -> type[Runtime]:
