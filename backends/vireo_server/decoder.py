@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
@@ -34,6 +35,8 @@ _DECODERS = {"av1": "libdav1d"}
 _HIDDEN_PICTURES = {"mpeg4", "msmpeg4v3"}
 
 _MOST_NAMED = 8
+
+_DEEPEST_REORDERING = 16
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,10 @@ class Decoder:
         self._conceals = description.decoder.get("on_corrupt") == "conceal"
         self._concealed: list[int] = []
         self._last: av.VideoFrame | None = None
+        self._latest = UNKNOWN
+        self._early: list[Picture] = []
+        self._filled: set[int] = set()
+        self._decoded_until = UNKNOWN
         self._deinterlacer = Deinterlacer()
         self._interlaced = False
         self._leaves_fields = description.decoder.get("deinterlace") == "off"
@@ -82,6 +89,10 @@ class Decoder:
             context.width, context.height = description.width, description.height
             if description.extradata:
                 context.extradata = description.extradata
+            if description.codec == "h264":
+                # Where a stream does not say how deep it reorders, libavcodec starts with not at all, and loses or
+                # misplaces pictures until it has learnt better. Strictly, it waits for as many as the level allows.
+                context.options = {"strict": "strict"}
             context.open()
         self._context = context
 
@@ -111,6 +122,7 @@ class Decoder:
                 self._keys.add(pts)
         if not data:
             return []  # To libav an empty packet is the end. Its picture is missed when the stream ends.
+        self._decoded_until = dts
         packet = libav_packet(data, pts=pts, dts=dts, duration=max(duration, 0), time_base=self._time_base)
         packet.is_keyframe = bool(flags & _KEY)  # PNG adds a picture that is none to the one before it.
         return self._deinterlaced(self._pictures(self._decoded(packet, pts)))
@@ -133,7 +145,7 @@ class Decoder:
     @property
     def held(self) -> int:
         """Pictures that went in as packets and have not come out."""
-        return len(self._durations) + len(self._without_pts) + self._deinterlacer.held
+        return len(self._durations) + len(self._without_pts) + len(self._early) + self._deinterlacer.held
 
     @property
     def notes(self) -> list[str]:
@@ -184,18 +196,36 @@ class Decoder:
                 # AVI has no pts, and what libav makes of its dts are guesses: pictures come out in display order, and
                 # their times are the decoding times in order.
                 pts = self._without_pts.popleft()
-            if self._conceals and pts in self._concealed:
-                continue  # It came after a later one, and its place was filled.
             duration = self._durations.pop(pts, 0) or frame.duration or 0
             if pts in self._discarded or not (self._is_wanted(pts) or self.is_reference(pts)):
                 self._discarded.discard(pts)
                 continue
             self._check(frame, pts)
             if self._conceals and pts != UNKNOWN:
-                pictures += self._fill(frame, before=pts)
-            self._last = frame
+                insort(self._early, Picture(frame, pts, duration), key=lambda picture: picture.pts)
+                continue
+            self._check_order(pts)
             pictures.append(Picture(frame, pts, duration))
-        return pictures
+        return pictures + self._in_order()
+
+    def _in_order(self) -> list[Picture]:
+        """The pictures that are next, and what stands in for lost ones before them.
+
+        Where data is missing a decoder may give pictures too early. No packet that is still to come is shown before
+        it is decoded, so what is shown before the decoding time of the last packet is complete.
+        """
+        ready: list[Picture] = []
+        while self._early and (
+            self._flushed or self._early[0].pts <= self._decoded_until or len(self._early) > _DEEPEST_REORDERING
+        ):
+            picture = self._early.pop(0)
+            if picture.pts in self._filled:
+                continue  # It came after a later one, and its place was filled.
+            self._check_order(picture.pts)
+            ready += self._fill(picture.frame, before=picture.pts)
+            self._last = picture.frame
+            ready.append(picture)
+        return ready
 
     def is_reference(self, pts: int) -> bool:
         """Whether a picture is shown after what the stream gives out, and was decoded for its neighbours only."""
@@ -231,9 +261,24 @@ class Decoder:
                 seconds=self.seconds(pts),
             )
 
+    def _check_order(self, pts: int) -> None:
+        """A damaged header can join two packets into one, whose picture then has the time of an earlier one, and a
+        missing key packet can mislead the decoder's own reordering.
+        """
+        if pts == UNKNOWN:
+            return
+        if pts <= self._latest:
+            raise BadInput(
+                f"this picture came after that of {clock(self.seconds(self._latest) or 0.0)}: the data between them is "
+                "damaged; mend or re-encode the source, or set on_corrupt=conceal",
+                stage="decode",
+                seconds=self.seconds(pts),
+            )
+        self._latest = pts
+
     def _lost(self, *, before: int | None = None) -> list[int]:
         """Times of packets that gave no picture, though one that is shown later (than `before`) came out."""
-        if self.description.codec in _HIDDEN_PICTURES:
+        if self.description.codec in _HIDDEN_PICTURES and not self._conceals:
             return []
         lost = (pts for pts in set(self._durations) - self._discarded if self._is_wanted(pts))
         return sorted(pts for pts in lost if before is None or pts < before)
@@ -242,6 +287,7 @@ class Decoder:
         """What stands in for lost pictures: the one before, or `frame` at the very beginning."""
         lost = self._lost(before=before)
         self._concealed += lost
+        self._filled.update(lost)
         return [Picture(self._last or frame, pts, self._durations.pop(pts)) for pts in lost]
 
     def _missing_at_the_end(self) -> list[Picture]:

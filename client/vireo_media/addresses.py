@@ -7,6 +7,7 @@ local files (see `container`), and an address is a seekable file object, read in
 """
 
 import contextlib
+import glob
 import hashlib
 import io
 import os
@@ -22,7 +23,7 @@ __all__ = ["check_target", "display_name", "is_address", "open_address", "stagin
 
 _SCHEMES = ("http", "https", "s3")
 _BLOCK = 1 << 20
-_PIP = "pip install 'vireo[addresses]'"
+_EXTRAS = {"s3": "s3", "http": "addresses", "https": "addresses"}
 
 
 def is_address(source: object) -> bool:
@@ -116,8 +117,8 @@ def upload(staged: Path, address: str) -> None:
     http and https: one PUT a file. An object store shows a file only when it is whole.
     """
     parts = urlsplit(address)
-    others = sorted(path for path in staged.parent.iterdir() if path.is_file() and path != staged)
-    for path in (*others, staged):
+    fragments = sorted(staged.parent.glob(f"{glob.escape(staged.stem)}_*")) if staged.suffix == ".m3u8" else []
+    for path in (*fragments, staged):
         target = address if path == staged else parts._replace(path=str(Path(parts.path).with_name(path.name))).geturl()
         with _address_errors(display_name(target), OutputError, OutputError):
             system, remote = _system(target)
@@ -143,7 +144,8 @@ def _address_errors(name: str, kind: type[VireoError], missing: type[VireoError]
     except VireoError:
         raise
     except ImportError as error:
-        raise kind(f"{what} {name!r}: a package for it is not installed ({error}); install it: {_PIP}") from error
+        pip = f"pip install 'vireo[{_EXTRAS[urlsplit(name).scheme]}]'"
+        raise kind(f"{what} {name!r}: a package for it is not installed ({error}); install it: {pip}") from error
     except FileNotFoundError as error:
         raise missing(f"{what} {name!r}: there is no such file; check the address") from error
     except _foreign() as error:

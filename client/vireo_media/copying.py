@@ -111,10 +111,7 @@ class CopiedStreams:
             warnings.append(f"{what} was left out: {format} cannot hold it; mkv holds nearly everything")
             return
         copy.metadata.update(_kept(stream.metadata))
-        if isinstance(stream, av.stream.AttachmentStream):
-            copy.metadata.update(stream.metadata)
-        else:
-            copy.time_base = stream.time_base
+        if not isinstance(stream, av.stream.AttachmentStream):
             self._outputs[stream.index] = copy
         copy.disposition = stream.disposition
         self.sounds_left_out -= stream.type == "audio"

@@ -238,9 +238,7 @@ def _write(
             reading.close()
             _give_memory_back()
     with _output_errors(format):
-        warnings += _check_written(
-            target, format=format, frames=joined.frames, first=joined.first * joined.time_base + shift
-        )
+        warnings += _check_written(target, joined, format=format, first=joined.first * joined.time_base + shift)
     return MuxResult(
         frames=joined.frames,
         duration_seconds=float((joined.end - joined.first) * joined.time_base),
@@ -249,7 +247,7 @@ def _write(
     )
 
 
-def _check_written(target: Path | BinaryIO, *, format: str, frames: int, first: Fraction) -> list[str]:
+def _check_written(target: Path | BinaryIO, joined: Joined, *, format: str, first: Fraction) -> list[str]:
     """Read the file back: every frame must be in it. Returns what the container changed.
 
     Muxers drop what they cannot place, and say so in a log only.
@@ -261,21 +259,29 @@ def _check_written(target: Path | BinaryIO, *, format: str, frames: int, first: 
         file = target
     with av.open(file, "r", format=format) as reader:
         stream = next(stream for stream in reader.streams.video if not is_picture_only(stream))
-        base = stream.time_base or Fraction(1)
+        base, aspect = stream.time_base or Fraction(1), stream.sample_aspect_ratio or Fraction(1)
         found, earliest = 0, 2**63
         for packet in reader.demux(stream):
             if packet.pts is not None:
                 found, earliest = found + 1, min(earliest, packet.pts)
-    if found != frames:
+    if found != joined.frames:
         raise OutputError(
-            f"output: {found!r} frames are in the {format!r} file that was written, of {frames!r}; allowed is "
-            f"every "
-            "frame; choose another container, and report this"
+            f"output: {found!r} frames are in the {format!r} file that was written, of {joined.frames!r}; allowed is "
+            "every frame; choose another container, and report this"
+        )
+    changed = []
+    wanted = Fraction(*(joined.output.get("sample_aspect_ratio") or (1, 1)))
+    if aspect != wanted:
+        changed.append(
+            f"{format} with {joined.output['codec']} does not say the sample aspect ratio of {wanted.numerator}:"
+            f"{wanted.denominator}, so players show the picture with another width; mp4 and mov say it"
         )
     shift = earliest * base - first
-    if abs(shift) < Fraction(1, 1000):
-        return []
-    return [f"{format} holds no negative times: all of them, picture and sound, moved by {float(shift):.3f} s"]
+    if abs(shift) >= Fraction(1, 1000):
+        changed.append(
+            f"{format} holds no negative times: all of them, picture and sound, moved by {float(shift):.3f} s"
+        )
+    return changed
 
 
 def _options(format: str, movie_timescale: int, *, is_file: bool, fragmented: bool) -> dict[str, str]:

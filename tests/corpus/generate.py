@@ -11,12 +11,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import av
+import av.logging
 import av.stream
 import numpy as np
+from av.bitstream import BitStreamFilterContext
 from av.video.stream import VideoStream
 from vireo_media.testing import numbered_clip
 
@@ -257,17 +260,20 @@ def _rich(path: Path, frames: int) -> None:
 
 
 def _late_sound(path: Path, frames: int) -> None:
-    """The sound begins 240 ms after the picture."""
+    """The sound begins 11537 samples after the picture, which is no whole number of milliseconds."""
     raw = io.BytesIO()
     numbered_clip(raw, frames=frames, size=SIZE, audio="aac", container="mp4")
     raw.seek(0)
-    with av.open(raw) as reader, av.open(str(path), "w") as writer:
+    with (
+        av.open(raw) as reader,
+        av.open(str(path), "w", container_options={"movie_timescale": "48000"}) as writer,
+    ):
         copies = [writer.add_stream_from_template(stream, opaque=True) for stream in reader.streams]
         for packet in reader.demux():
             if not packet.size:
                 continue
             if packet.stream_index == 1:
-                packet.pts, packet.dts = packet.pts + 11520, packet.dts + 11520
+                packet.pts, packet.dts = packet.pts + 11537, packet.dts + 11537
             packet.stream = copies[packet.stream_index]
             writer.mux(packet)
 
@@ -283,6 +289,48 @@ def _damaged(path: Path, frames: int) -> None:
         return packet
 
     _remuxed(path, frames, change, via="mp4", codec="mpeg2video", bframes=0)
+
+
+def _no_reorder_depth(path: Path, frames: int) -> None:
+    """`bitstream_restriction_flag`, the last one of x264's SPS, is 0, and what it announced is gone. Encoders in
+    hardware leave it out; a decoder that expects no reordering then gives pictures before it has those that come first.
+    """
+    numbered_clip(path, frames=frames, size=SIZE, options=_PYRAMID)
+    with av.open(str(path)) as reader, av.logging.Capture(local=True) as lines:
+        stream = reader.streams.video[0]
+        extradata = bytes(stream.codec_context.extradata or b"")
+        av.logging.set_level(av.logging.VERBOSE)
+        BitStreamFilterContext("trace_headers", stream)
+        av.logging.set_level(None)
+    (flag,) = (int(line.split()[0]) for _, _, line in lines if " bitstream_restriction_flag " in line)
+    sps = extradata[8 : 8 + int.from_bytes(extradata[6:8], "big")]
+    flag += 8 * sps.count(b"\0\0\3")  # Bytes that keep start codes out are not counted there.
+    bits = f"{int.from_bytes(sps, 'big'):0{len(sps) * 8}b}"
+    bits = f"{bits[:flag]}01".ljust(len(bits), "0")  # The flag, the stop bit, and zeros that nobody reads.
+    data = path.read_bytes()
+    assert bits.count("1") > 20
+    assert data.count(sps) == 1
+    path.write_bytes(data.replace(sps, int(bits, 2).to_bytes(len(sps), "big")))
+
+
+def _half_lost(path: Path, frames: int, codec: str) -> None:
+    """Noise over the second half of packet 15, put there in the file, so that no muxer stumbles over it."""
+    numbered_clip(path, frames=frames, size=SIZE, gop=12, codec=codec)
+    with av.open(str(path)) as reader:
+        packet = [bytes(packet) for packet in reader.demux(0)][15]
+    data = path.read_bytes()
+    assert data.count(packet) == 1
+    half = len(packet) // 2
+    noise = np.random.default_rng(4).bytes(len(packet) - half)
+    path.write_bytes(data.replace(packet, packet[:half] + noise))
+
+
+def _lost_on_the_way(path: Path, frames: int) -> None:
+    """Every 40th packet of a transport stream is missing, as over a bad line."""
+    raw = io.BytesIO()
+    numbered_clip(raw, frames=frames, size=SIZE, gop=12, container="mpegts", bframes=0)
+    data = raw.getvalue()
+    path.write_bytes(b"".join(data[at : at + 188] for at in range(0, len(data), 188) if at // 188 % 40 != 39))
 
 
 def _starts_late(path: Path, frames: int) -> None:
@@ -408,6 +456,7 @@ CASES: tuple[Case, ...] = (
     Case(name="rotated", group=_PICTURES, comes="rotation by a display matrix", gives="the same rotation",
          suffix=".mp4", clip={"rotation": 90}),
     Case(name="sar", group=_PICTURES, comes="a sample aspect ratio", gives="the same ratio", suffix=".mp4",
+         output=".ts",
          clip={"color": {"sample_aspect_ratio": Fraction(16, 11)}}),
     Case(name="interlaced", group=_PICTURES, comes="interlaced H.264", gives="deinterlaced, a frame a frame (said)",
          suffix=".mp4", clip={"options": {"x264-params": "tff=1:keyint=12:scenecut=0"}}, notes=("deinterlace",)),
@@ -459,6 +508,8 @@ CASES: tuple[Case, ...] = (
     Case(name="open_hevc", group=_GOPS, comes="open GOPs, HEVC (x265's default)",
          gives="every frame, cut into segments", suffix=".mkv", frames=160,
          clip={"codec": "libx265", "options": _OPEN_X265}, segments=2),
+    Case(name="no_reorder_depth", group=_GOPS, comes="a B-pyramid in H.264 that does not say how deep it is",
+         suffix=".mkv", make=_no_reorder_depth, frames=60),
     Case(name="refresh", group=_GOPS, comes="intra refresh: one key frame for all", suffix=".mp4", frames=60,
          clip={"options": {"x264-params": "intra-refresh=1:keyint=25"}}),
     # Beside.
@@ -481,6 +532,15 @@ CASES: tuple[Case, ...] = (
     Case(name="damaged_conceal", group=_BROKEN, comes="the same with on_corrupt=conceal",
          gives="every time filled once; what was concealed is said", suffix=".mkv", make=_damaged,
          options={"on_corrupt": "conceal"}, numbers=[*range(15), *[-1] * 9, *range(24, 30)], notes=("conceal",)),
+    *(
+        Case(name=f"half_lost_{codec}", group=_BROKEN, comes=f"a half of a packet lost, {name}, on_corrupt=conceal",
+             gives="every time filled once", suffix=".mkv", options={"on_corrupt": "conceal"},
+             make=partial(_half_lost, codec=codec), numbers=[*range(12), *[-1] * 12, *range(24, 30)])
+        for codec, name in (("libx264", "H.264"), ("libx265", "HEVC"), ("libvpx-vp9", "VP9"), ("libsvtav1", "AV1"),
+                            ("mpeg4", "MPEG-4"))
+    ),
+    Case(name="lost_on_the_way", group=_BROKEN, comes="MPEG-TS with lost packets", gives="an error with its time",
+         suffix=".ts", make=_lost_on_the_way, error="on_corrupt"),
     Case(name="starts_late", group=_BROKEN, comes="a recording that starts between key frames",
          gives="every frame from the first key frame on", suffix=".ts", output=".ts", make=_starts_late,
          numbers=range(10, 30)),

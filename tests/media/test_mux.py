@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from vireo_media import mux as mux_module
 from vireo_media.coded import CodedSegment
 from vireo_media.container import MediaSource
@@ -118,6 +119,16 @@ def test_segments_of_any_length_join(
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_frame_that_the_muxer_drops_is_noticed(
+    tmp_path: Path, source: VideoInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packets = mux_module._video_packets
+    monkeypatch.setattr(mux_module, "_video_packets", lambda *args, **kwargs: list(packets(*args, **kwargs))[:-1])
+    with pytest.raises(OutputError, match="9 frames are in the 'mp4' file that was written, of 10"):
+        mux(tmp_path / "out.mp4", segments=[encode(range(10))], source=source)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_joined_pictures_are_those_of_the_parts(tmp_path: Path, source: VideoInput) -> None:
     parts = [encode(range(50), first=0), encode(range(50, 100), index=1, first=50)]
     expected = []
@@ -160,7 +171,7 @@ def test_everything_beside_the_picture_is_copied(tmp_path: Path) -> None:
             (stream.type, stream.metadata.get("language"), stream.metadata.get("title")) for stream in after.streams
         ]
         assert kinds == [
-            ("video", None, None),
+            ("video", "jpn", "A picture"),
             ("audio", "eng", "Main"),
             ("audio", "deu", None),
             ("subtitle", "fra", None),
@@ -169,6 +180,9 @@ def test_everything_beside_the_picture_is_copied(tmp_path: Path) -> None:
         assert [chapter["metadata"] for chapter in after.chapters()] == [{"title": "One"}, {"title": "Two"}]
         assert [(c["start"], c["end"]) for c in after.chapters()] == [(c["start"], c["end"]) for c in before.chapters()]
         assert after.streams[4].data == b"a font"
+        assert after.streams[4].metadata == {"filename": "font.ttf", "mimetype": "font/ttf"}
+        assert [stream.disposition for stream in after.streams] == [stream.disposition for stream in before.streams]
+        assert len({stream.disposition for stream in after.streams}) == 4
     for index in (1, 2, 3):
         assert packets_of(tmp_path / "out.mkv", index) == packets_of(path, index) != []
 
@@ -193,10 +207,14 @@ def rich_file(folder: Path) -> Path:
             0: [writer.add_stream_from_template(picture, opaque=True)],
             1: [writer.add_stream_from_template(tone), writer.add_stream_from_template(tone)],
         }
+        copies[0][0].metadata.update({"language": "jpn", "title": "A picture"})
+        copies[0][0].disposition = Disposition.original | Disposition.default
+        copies[1][0].disposition = Disposition.dub | Disposition.default
         copies[1][0].metadata.update({"language": "eng", "title": "Main"})
         copies[1][1].metadata.update({"language": "deu"})
         subtitle = writer.add_stream_from_template(words.streams.subtitles[0])
         subtitle.metadata["language"] = "fra"
+        subtitle.disposition = Disposition.forced
         writer.add_attachment("font.ttf", "font/ttf", b"a font")
         base = Fraction(1, 1000)
         writer.set_chapters(
@@ -224,6 +242,8 @@ def test_what_the_container_cannot_hold_is_named(tmp_path: Path) -> None:
         "attachment stream #4 (font.ttf)",
     ]
     assert all("mp4 cannot hold it" in warning for warning in result.warnings)
+    result = mux(tmp_path / "out.ts", segments=[encode(range(50))], source=probe(MediaSource(path)))
+    assert any("2 chapters were left out" in warning for warning in result.warnings)
     result = mux(tmp_path / "out.webm", segments=[encode(range(50), codec="vp9")], source=probe(MediaSource(path)))
     assert sum("aac" in warning for warning in result.warnings) == 2
 
@@ -301,8 +321,25 @@ def test_rotation_is_kept(tmp_path: Path, angle: int) -> None:
     segment = encode(range(10), rotation=source.description.rotation)
     for name in ("out.mp4", "out.mov", "out.mkv"):
         assert mux(tmp_path / name, segments=[segment], source=source).warnings == ()
-        assert abs(probe(MediaSource(tmp_path / name)).description.rotation) == abs(angle)
+        assert probe(MediaSource(tmp_path / name)).description.rotation == source.description.rotation
     assert "cannot hold the rotation" in mux(tmp_path / "out.ts", segments=[segment], source=source).warnings[0]
+
+
+def test_a_rotation_that_is_the_services_own_is_written(tmp_path: Path, source: VideoInput) -> None:
+    mux(tmp_path / "out.mp4", segments=[encode(range(10), rotation=90)], source=source)
+    assert probe(MediaSource(tmp_path / "out.mp4")).description.rotation == 90
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("h264", "mp4"), ("hevc", "mov"), ("vp9", "mp4"), ("vp9", "webm")])
+def test_the_container_says_the_sample_aspect_ratio_or_a_warning_does(
+    tmp_path: Path, source: VideoInput, codec: str, suffix: str
+) -> None:
+    """The coded stream here says nothing of it, and VP9 never does."""
+    path = tmp_path / f"out.{suffix}"
+    result = mux(path, segments=[encode(range(5), codec=codec, sample_aspect_ratio=[16, 11])], source=source)
+    said = probe(MediaSource(path)).description.sample_aspect_ratio
+    warned = any("does not say the sample aspect ratio of 16:11" in warning for warning in result.warnings)
+    assert (said, warned) == (((1, 1), True) if suffix == "webm" else ((16, 11), False))
 
 
 def test_lossless_ffv1_goes_into_mkv(tmp_path: Path, source: VideoInput) -> None:
@@ -322,6 +359,16 @@ def test_times_between_milliseconds_are_named_where_they_move(tmp_path: Path, so
     assert mux(tmp_path / "out.webm", segments=[vp9(exact)], source=source).warnings[1:] == ()
     assert "to the millisecond" in mux(tmp_path / "out.mkv", segments=[between], source=source).warnings[0]
     assert mux(tmp_path / "out.mp4", segments=[between], source=source).warnings == ()
+
+
+def test_sound_that_begins_before_time_0_moves_all_where_it_must_not_and_is_said(
+    tmp_path: Path, source: VideoInput
+) -> None:
+    """The source's AAC has its 1024 samples of priming there; Matroska holds none before 0."""
+    result = mux(tmp_path / "out.mkv", segments=[encode(range(10))], source=source)
+    assert result.warnings == ("matroska holds no negative times: all of them, picture and sound, moved by 0.021 s",)
+    assert next(iter(read_frames(tmp_path / "out.mkv")))[0] == Fraction(21, 1000)
+    assert packets_of(tmp_path / "out.mkv", 1)[0][0] == 0
 
 
 def vp9(segment: CodedSegment) -> CodedSegment:
@@ -438,6 +485,14 @@ def test_a_picture_before_time_0_moves_everything_with_it(tmp_path: Path, source
     assert [number for _, number in read_frames(tmp_path / "out.mp4")] == list(range(50))
     before, after = packets_of(source_file(source), 1), packets_of(tmp_path / "out.mp4", 1)
     assert after[0][0] - before[0][0] == 48000 // 5
+
+
+def test_chapters_move_with_the_picture(tmp_path: Path) -> None:
+    source = probe(MediaSource(rich_file(tmp_path)))
+    mux(tmp_path / "out.mkv", segments=[encode(range(-5, 45))], source=source)
+    with av.open(str(tmp_path / "out.mkv")) as after:
+        times = [(c["start"] * c["time_base"], c["end"] * c["time_base"]) for c in after.chapters()]
+    assert times == [(Fraction(1, 5), Fraction(6, 5)), (Fraction(6, 5), Fraction(11, 5))]
 
 
 def source_file(source: VideoInput) -> Path:

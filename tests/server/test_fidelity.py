@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What decode does with damaged and interlaced pictures, and what encode writes of HDR and key frames."""
 
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from fractions import Fraction
 
@@ -65,6 +66,82 @@ def test_a_packet_that_the_demuxer_marks_corrupt_is_never_passed_on_unmarked(cli
     decoder, pictures = run(description, marked, on_corrupt="conceal")
     assert len(pictures) == 30
     assert "at 00:00:00.360" in decoder.notes[0]
+
+
+def test_a_picture_that_comes_with_an_earlier_time_is_never_given(clip):
+    """As where a damaged header joins two packets into one. A container without times is not asked."""
+    description, packets = clip
+    joined = [(data, packets[5][1] if i == 12 else timing) for i, (data, timing) in enumerate(packets)]
+    with pytest.raises(
+        BadInput, match=r"decode at 00:00:00.200: this picture came after that of 00:00:00.440.*on_corrupt"
+    ):
+        run(description, joined)
+
+
+def test_only_what_a_segment_gives_out_comes_out(clip):
+    description, packets = clip
+    _, pictures = run(replace(description, emit=(5 * STEP, 8 * STEP)), packets)
+    assert [read_number(picture.frame) for picture in pictures] == [5, 6, 7]
+
+
+CODECS = {
+    "h264": "libx264", "hevc": "libx265", "mpeg2": "mpeg2video", "mpeg4": "mpeg4", "vp8": "libvpx", "vp9": "libvpx-vp9",
+    "av1": "libsvtav1",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=CODECS)
+def coded(request, tmp_path_factory):
+    """30 frames with B-frames in GOPs of 10: (description, [(data, timing row)])."""
+    path = tmp_path_factory.mktemp("coded") / "clip.mkv"
+    numbered_clip(str(path), frames=30, size=(160, 96), gop=10, codec=CODECS[request.param])
+    source = MediaSource(path)
+    packets = [(packet.data, timing_rows([packet[1:]])[0]) for packet in read_packets(source)]
+    return probe(source).description, packets
+
+
+def flipped(data, *, random):
+    at = int(random.integers(len(data) // 3, len(data)))
+    return data[:at] + bytes([data[at] ^ 1 << int(random.integers(8))]) + data[at + 1 :]
+
+
+DAMAGE = {
+    "a bit": flipped,
+    "noise": lambda data, random: data[: len(data) // 2] + random.bytes(len(data) - len(data) // 2),
+    "zeros": lambda data, random: data[: len(data) // 2] + bytes(len(data) - len(data) // 2),
+    "half": lambda data, random: data[: len(data) // 2],
+    "no packet": lambda data, random: None,
+}
+
+
+@contextmanager
+def suppress_refusals():
+    try:
+        yield
+    except BadInput as error:
+        if "on_corrupt=conceal" not in str(error):
+            raise
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("place", [10, 13, 14])
+def test_damage_moves_loses_and_doubles_no_frame(coded, damage, place):
+    """Refused, or every packet's time once and in order. What a codec cannot know to be damaged goes through."""
+    description, packets = coded
+    random = np.random.default_rng(place)
+    broken = [
+        (DAMAGE[damage](data, random=random) if i == place else data, timing)
+        for i, (data, timing) in enumerate(packets)
+    ]
+    broken = [packet for packet in broken if packet[0] is not None]
+    times = sorted(int(timing[0]) for _, timing in broken)
+    for choice in ("fail", "conceal"):
+        with nullcontext() if choice == "conceal" else suppress_refusals():
+            decoder, pictures = run(description, broken, on_corrupt=choice)
+            if (description.codec, choice, damage) == ("mpeg4", "fail", "no packet") and len(pictures) < len(times):
+                continue  # MPEG-4 has packets that are no picture: there the client's count says that some are missing.
+            assert [picture.pts for picture in pictures] == times
+            assert choice == "conceal" or not decoder.notes
 
 
 def test_nothing_is_said_of_a_whole_stream(clip):
