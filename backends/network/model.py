@@ -7,7 +7,7 @@ from vireo_server.heartbeat import Heartbeat
 from vireo_server.inference import infer
 from vireo_server.runtimes import load_runtime
 from vireo_server.settings import NetworkSettings, read_settings
-from vireo_server.wire import Request
+from vireo_server.wire import Request, log_warning
 
 
 class TritonPythonModel:
@@ -17,7 +17,13 @@ class TritonPythonModel:
         settings = read_settings(NetworkSettings, args)
         folder = Path(args["model_repository"]) / args["model_version"]
         self.model = args["model_name"]
-        self.runtime = load_runtime(settings.runtime, folder / settings.file, threads=settings.threads)
+        self.runtime = load_runtime(
+            settings.runtime,
+            folder / settings.file,
+            threads=settings.threads,
+            engine=settings.engine,
+            note=lambda text: log_warning(f"{self.model}: {text}"),
+        )
         self.heartbeat = Heartbeat(self.model)
 
     def execute(self, requests):

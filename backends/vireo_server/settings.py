@@ -11,6 +11,7 @@ from vireo_media.sampling import Sampling
 
 from vireo_server.errors import SettingError
 from vireo_server.formats import Layout
+from vireo_server.runtimes.engines import EngineSettings
 
 _S = TypeVar("_S")
 
@@ -114,15 +115,29 @@ class NetworkSettings:
 
     #: The weights, in the model's version folder.
     file: str = "model.onnx"
-    #: "openvino" or "onnxruntime".
+    #: "openvino" or "onnxruntime" on a CPU, "tensorrt" or "tensorrt_rtx" on a GPU.
     runtime: str = "openvino"
     #: Threads of the runtime; 0: one a core.
     threads: int = 0
+    #: TensorRT: pictures that are computed at a time.
+    rows: int = 4
+    #: TensorRT: the picture sizes that engines are built for: smallest, typical, largest; three more a further profile.
+    sizes: tuple[str, ...] = ("64x64", "1280x720", "1920x1088")
+    #: TensorRT: "fp32", "tf32" or "fp16".
+    precision: str = "fp32"
+    #: TensorRT at fp16: names of the network's nodes that stay FP32.
+    keep_fp32: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot work."""
         if self.threads < 0:
             raise SettingError(f"parameter threads is {self.threads}; allowed: 0 (one a core) or more")
+        self.engine  # noqa: B018 - checks them
+
+    @property
+    def engine(self) -> EngineSettings:
+        """Those of TensorRT's engines."""
+        return EngineSettings(rows=self.rows, sizes=self.sizes, precision=self.precision, keep_fp32=self.keep_fp32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,16 +231,17 @@ def read_settings(kind: type[_S], args: dict[str, str]) -> _S:
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise SettingError(f"{config['name']}: unknown parameter {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    values = {key: _convert(config["name"], key, text, known[key]) for key, text in given.items()}
+    values = {key: convert_setting(config["name"], key, text, known[key]) for key, text in given.items()}
     return kind(**values)
 
 
 _TRITONS_OWN = {"FORCE_CPU_ONLY_INPUT_TENSORS", "EXECUTION_ENV_PATH"}
 
 
-def _convert(model: str, key: str, text: str, default: Any) -> Any:
+def convert_setting(model: str, key: str, text: str, default: Any) -> Any:
+    """The value of one parameter, read as the type of its default. Raises SettingError."""
     if isinstance(default, tuple):
-        return tuple(part.strip() for part in text.split(","))
+        return tuple(part for part in (part.strip() for part in text.split(",")) if part)
     kind = type(default)
     try:
         return kind(text)

@@ -37,6 +37,7 @@ _EXTRAS = {
     "openvino": "server",
     "onnx": "server",
     "onnxruntime": "server",
+    "onnxconverter_common": "gpu",
 }
 """Top-level package -> the extra of this distribution that brings it."""
 
@@ -298,6 +299,20 @@ def new(
         warmup_options=stream,
     )
     raise typer.Exit(code)
+
+
+@_app.command()
+def build(
+    service: Annotated[str, typer.Argument(help="A service with a network in the repository.")],
+    compute_capability: Annotated[
+        str, typer.Option(metavar="LIST", help="Of the GPUs it is to run on, as in 8.9,12.0.")
+    ],
+    repository: Annotated[Path, typer.Option(help="The model repository.")] = Path("model_repository"),
+) -> None:
+    """Build TensorRT-RTX engines of a service ahead of time; this needs no GPU."""
+    from vireo_server.building import build_command
+
+    raise typer.Exit(build_command(service, repository=repository, compute_capability=compute_capability))
 
 
 @_app.command()

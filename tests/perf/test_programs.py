@@ -93,3 +93,15 @@ def test_ready_times(program, tmp_path):
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.glob("*.json")
     assert json.loads(path.read_text())["measurements"]["start.ready"]["values"][0] > 0
+
+
+def test_the_gpu_kit_runs_to_its_end_and_says_what_it_could_not_ask(program, tmp_path):
+    target = tmp_path / "gpu.json"
+    done = program("gpu_kit", "--json", target, "--only", "libraries", "--only", "kernels")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(target.read_text())
+    assert set(found["libraries"]["answer"]) >= {"libcuda.so.1", "libnvcuvid.so.1"}
+    assert found["machine"]["versions"]["vireo"]
+    if not found["machine"]["gpus"]:
+        assert found["kernels"]["not_run"].startswith(("CuPy is not installed", "there is no CUDA device"))
+        assert "not answered: kernels" in done.stdout

@@ -123,7 +123,7 @@ def test_an_unknown_runtime_lists_the_known_ones(blur):
     from vireo_server.errors import SettingError
     from vireo_server.runtimes import load_runtime
 
-    with pytest.raises(SettingError, match="'tensorflow'; allowed: openvino, onnxruntime"):
+    with pytest.raises(SettingError, match="'tensorflow'; allowed: openvino, onnxruntime, tensorrt, tensorrt_rtx"):
         load_runtime("tensorflow", blur, threads=1)
 
 

@@ -8,17 +8,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from vireo_server.errors import SettingError
 
+if TYPE_CHECKING:
+    from vireo_server.runtimes.engines import EngineSettings, LibraryName
+
 Rows = npt.NDArray[np.uint8]
 #: What a network takes beside its picture: input's name -> `(R, K) float32`, one row a picture.
 Conditions = Mapping[str, npt.NDArray[np.float32]]
 #: Computes one row: input `(1, 3, H, W)`, its conditions, output written into `(1, C, H', W')`.
 Infer = Callable[[Rows, Conditions, Rows], None]
+
+
+RUNTIMES = ("openvino", "onnxruntime", "tensorrt", "tensorrt_rtx")
 
 
 class Runtime(ABC):
@@ -42,8 +49,17 @@ class Runtime(ABC):
         R. `conditions` has one entry a batch."""
 
 
-def load_runtime(name: str, path: Path, *, threads: int) -> Runtime:
+def load_runtime(
+    name: str,
+    path: Path,
+    *,
+    threads: int,
+    engine: EngineSettings | None = None,
+    note: Callable[[str], None] = lambda text: None,
+) -> Runtime:
     """The network in `path`, behind the runtime called `name`; `threads` 0 means one a core.
+
+    `engine` is for TensorRT; `note` is told of what takes long.
 
     Raises:
         SettingError: unknown runtime, no such file, or a network that is no picture-to-picture network.
@@ -51,23 +67,28 @@ def load_runtime(name: str, path: Path, *, threads: int) -> Runtime:
     from vireo_server.adapters import adapt
     from vireo_server.runtimes.identity import Identity, is_identity
 
+    if name not in RUNTIMES:
+        raise SettingError(f"parameter runtime is {name!r}; allowed: {', '.join(RUNTIMES)}")
     if not path.is_file():
         raise SettingError(f"there is no network at {path}; put the ONNX file there or set the parameter 'file'")
-    runtime, model = _runtime(name), adapt(path)
+    model = adapt(path)
     cores = threads or len(os.sched_getaffinity(0))
-    return Identity(model, threads=cores) if is_identity(model) else runtime(model, threads=cores)
-
-
-def _runtime(name: str) -> type[Runtime]:
+    if is_identity(model):
+        return Identity(model, threads=cores)
     if name == "openvino":
         from vireo_server.runtimes.openvino import OpenVINO
 
-        return OpenVINO
+        return OpenVINO(model, threads=cores)
     if name == "onnxruntime":
         from vireo_server.runtimes.onnxruntime import ONNXRuntime
 
-        return ONNXRuntime
-    raise SettingError(f"parameter runtime is {name!r}; allowed: openvino, onnxruntime")
+        return ONNXRuntime(model, threads=cores)
+    from vireo_server.launching.runtime_folder import cache_folder
+    from vireo_server.runtimes.tensorrt import TensorRT
+
+    library: LibraryName = "tensorrt" if name == "tensorrt" else "tensorrt_rtx"
+    cache = cache_folder() / "engines"
+    return TensorRT(model, threads=cores, library=library, settings=engine, beside=path.parent, cache=cache, note=note)
 
 
 def run_rows(

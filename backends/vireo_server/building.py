@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT
+"""`vireo build`: TensorRT-RTX engines ahead of time, for GPUs that need not be in this machine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from vireo_server.adapters import adapt
+from vireo_server.errors import SettingError
+from vireo_server.runtimes.engines import build_engine, engine_file, engine_key, load_library
+from vireo_server.services import read_parameter
+from vireo_server.settings import NetworkSettings, convert_setting
+
+
+def build_service(service: str, *, repository: Path, capabilities: Sequence[str]) -> list[Path]:
+    """Build an engine for each network of a service, into its version folder, where the runtime looks first.
+
+    Args:
+        service: its name in the repository.
+        repository: the model repository.
+        capabilities: of the GPUs, as '8.9'; one engine serves all of them.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        SettingError: there is no such service, it has no network, or no engine can be built.
+    """
+    folders = [folder for folder in sorted(repository.glob(f"{service}_*")) if _is_network(folder)]
+    if not folders:
+        known = sorted({path.name.rpartition("_network")[0] for path in repository.glob("*_network")})
+        raise SettingError(
+            f"{str(repository)!r} has no network of a service {service!r}; it has networks of "
+            f"{', '.join(known) or 'none'}; name one of these, or another --repository"
+        )
+    library = load_library("tensorrt_rtx")
+    for capability in capabilities:
+        library.target(capability)
+    written = []
+    for folder in folders:
+        settings = _settings(folder / "config.pbtxt")
+        for version in sorted(path for path in folder.iterdir() if path.name.isdecimal()):
+            model = adapt(version / settings.file)
+            engine = build_engine(model, settings.engine, library=library, capabilities=capabilities)
+            key = engine_key(model, settings.engine, library=library)
+            path = engine_file(version, key, capabilities)
+            path.write_bytes(engine)
+            written.append(path)
+    return written
+
+
+def build_command(
+    service: str, *, repository: Path, compute_capability: str, say: Callable[[str], None] = print
+) -> int:
+    """`vireo build`: see `build_service`. Returns the exit code."""
+    capabilities = [part.strip() for part in compute_capability.split(",") if part.strip()]
+    try:
+        if not capabilities:
+            raise SettingError("--compute-capability is empty; give one or more, as in 8.9,12.0")
+        written = build_service(service, repository=repository, capabilities=capabilities)
+    except (SettingError, OSError) as error:
+        print(f"vireo: build: {error}", file=sys.stderr)
+        return 1
+    for path in written:
+        say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    say("networks with runtime tensorrt_rtx load it on such a GPU instead of building one")
+    return 0
+
+
+def _is_network(folder: Path) -> bool:
+    config = folder / "config.pbtxt"
+    return config.is_file() and 'backend: "network"' in config.read_text(encoding="utf-8")
+
+
+def _settings(config: Path) -> NetworkSettings:
+    found = {}
+    for field in fields(NetworkSettings):
+        text = read_parameter(config, field.name)
+        if text is not None:
+            found[field.name] = convert_setting(config.parent.name, field.name, text, field.default)
+    return NetworkSettings(**found)

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: MIT
+"""TensorRT-RTX engines, built without a GPU: parsing, precision, profiles, keeping them, and every way to fail."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import typer.testing
+from onnx import TensorProto, helper, numpy_helper
+from vireo_client import command_line
+from vireo_server.adapters import adapt
+from vireo_server.building import build_service
+from vireo_server.errors import SettingError
+from vireo_server.locations import find_locations
+from vireo_server.new_service import new_service
+from vireo_server.runtimes import load_runtime
+from vireo_server.runtimes.engines import (
+    EngineSettings,
+    build_engine,
+    engine_file,
+    engine_key,
+    find_engine,
+    kept_engine,
+    load_library,
+)
+from vireo_server.runtimes.precision import halved
+
+pytest.importorskip("tensorrt_rtx", reason="no tensorrt_rtx: pip install tensorrt-rtx-cu12==1.7.1.116")
+
+SMALL = EngineSettings(rows=2, sizes=("16x16", "64x48", "128x96"))
+
+
+@pytest.fixture(scope="module")
+def library():
+    return load_library("tensorrt_rtx")
+
+
+@pytest.fixture
+def network(tmp_path):
+    """`network("Relu")`: a float network of one node between two convolutions, as people export it."""
+
+    def save(operator="Relu", **attributes):
+        weight = numpy_helper.from_array(np.full((3, 3, 1, 1), 1 / 3, np.float32), "w")
+        nodes = [
+            helper.make_node("Conv", ["x", "w"], ["a"], name="first"),
+            helper.make_node(operator, ["a"], ["b"], name="middle", **attributes),
+            helper.make_node("Conv", ["b", "w"], ["y"], name="last"),
+        ]
+        pictures = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, f"{name}h", f"{name}w"]) for name in "xy"
+        ]
+        graph = helper.make_graph(nodes, "test", pictures[:1], pictures[1:], [weight])
+        path = tmp_path / "model.onnx"
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+        return path
+
+    return save
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16"])
+@pytest.mark.parametrize("service", ["super_resolution", "passthrough"])
+def test_the_shipped_networks_become_engines(library, service, precision):
+    model = adapt(find_locations().model_repository / f"{service}_network" / "1" / "model.onnx")
+    settings = replace(SMALL, precision=precision)
+    engine = build_engine(model, settings, library=library, capabilities=["7.5", "8.9", "12.0"])
+    assert len(engine) > 1000
+
+
+def test_a_layer_that_cannot_bear_half_precision_keeps_its_own(library, network):
+    model = adapt(network())
+    half = onnx.load_from_string(halved(model, keep=["middle"]))
+    types = {
+        value.name: value.type.tensor_type.elem_type
+        for value in onnx.shape_inference.infer_shapes(half).graph.value_info
+    }
+    (middle,) = [node for node in half.graph.node if node.name == "middle"]
+    (last,) = [node for node in half.graph.node if node.name == "last"]
+    assert types[middle.input[0]] == TensorProto.FLOAT
+    assert types[last.input[0]] == TensorProto.FLOAT16
+    settings = replace(SMALL, precision="fp16", keep_fp32=("middle",))
+    assert build_engine(model, settings, library=library, capabilities=["8.9"])
+    with pytest.raises(SettingError, match=r"keep_fp32 names the node 'none', .* it has first, middle, last"):
+        halved(model, keep=["none"])
+
+
+def test_half_precision_computes_nearly_the_same(network):
+    """By ONNX Runtime: the graph itself is what TensorRT computes."""
+    import onnxruntime
+
+    model = adapt(network("Sigmoid"))
+    batch = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16), dtype=np.uint8)
+    exact, half = (
+        onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(None, {"vireo_input": batch})[0]
+        for graph in (model, halved(model))
+    )
+    assert half.dtype == np.uint8
+    assert np.abs(exact.astype(int) - half).max() <= 1
+
+
+def test_a_network_with_numbers_beside_the_picture(library, tmp_path):
+    nodes = [
+        helper.make_node("Unsqueeze", ["s", "axes"], ["s4"]),
+        helper.make_node("Mul", ["x", "s4"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, "h", "w"]) for name in "xy")
+    s = helper.make_tensor_value_info("s", TensorProto.FLOAT, ["n", 1])
+    axes = numpy_helper.from_array(np.array([2, 3]), "axes")
+    graph = helper.make_graph(nodes, "test", [x, s], [y], [axes])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    assert build_engine(adapt(tmp_path / "m.onnx"), SMALL, library=library, capabilities=["8.9"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"rows": 0}, "rows is 0; allowed: 1 or more"),
+        ({"precision": "int8"}, "precision is 'int8'; allowed: fp32, tf32, fp16"),
+        ({"keep_fp32": ("a",)}, "keep_fp32 names 'a' at precision 'fp32'; it is for fp16"),
+        ({"sizes": ("64x64", "32x32", "128x128")}, "smallest, typical and largest"),
+        ({"sizes": ("64x64", "128x128")}, "three sizes a profile"),
+        ({"sizes": ("64", "64x64", "64x64")}, "three sizes a profile"),
+        ({"sizes": ()}, "three sizes a profile"),
+    ],
+)
+def test_settings_that_cannot_be(settings, said):
+    with pytest.raises(SettingError, match=said):
+        EngineSettings(**settings)
+
+
+def test_the_first_profile_that_holds_a_picture_or_what_there_is():
+    settings = EngineSettings(sizes=("16x16", "64x48", "128x96", "100x100", "1280x720", "1920x1088"))
+    assert settings.profile_of(16, 16) == settings.profile_of(128, 96) == 0
+    assert settings.profile_of(1920, 1080) == 1
+    with pytest.raises(
+        SettingError, match=r"3840x2160 is in no profile .* 16x16 to 128x96 or 100x100 to 1920x1088; add"
+    ):
+        settings.profile_of(3840, 2160)
+
+
+def test_what_the_library_cannot_take_names_the_node_and_its_own_words(library, network):
+    with pytest.raises(SettingError, match=r"tensorrt_rtx 1\..* cannot take this network: node 'middle' \(Det\): "):
+        build_engine(adapt(network("Det")), SMALL, library=library, capabilities=["8.9"])
+
+
+def test_a_gpu_it_does_not_build_for(library, network):
+    model = adapt(network())
+    with pytest.raises(SettingError, match=r"'9\.0' cannot be built for .* allowed: 7\.5, 8\.0, 8\.6, 8\.9, 12\.0"):
+        build_engine(model, SMALL, library=library, capabilities=["9.0"])
+    with pytest.raises(SettingError, match="needs tensorrt_rtx"):
+        build_engine(model, SMALL, library=replace(library, name="tensorrt"), capabilities=["8.9"])
+
+
+def test_without_a_gpu_the_runtime_says_so_and_what_to_use(network):
+    with pytest.raises(SettingError, match=r"'tensorrt_rtx' needs an NVIDIA GPU and CuPy.*use runtime openvino or"):
+        load_runtime("tensorrt_rtx", network(), threads=0)
+
+
+def test_a_library_that_is_not_installed_says_how_to_get_it():
+    with pytest.raises(SettingError, match=r"'tensorrt': the package is not installed .*pip install tensorrt-cu12"):
+        load_library("tensorrt")
+
+
+def test_the_key_changes_with_all_that_an_engine_depends_on(library, network):
+    model = adapt(network())
+    key = engine_key(model, SMALL, library=library)
+    assert key == engine_key(model, SMALL, library=library)
+    others = {
+        engine_key(adapt(network("Tanh")), SMALL, library=library),
+        engine_key(model, replace(SMALL, rows=3), library=library),
+        engine_key(model, replace(SMALL, precision="fp16"), library=library),
+        engine_key(model, SMALL, library=replace(library, name="tensorrt")),
+    }
+    assert len(others | {key}) == 5
+
+
+def test_an_engine_is_built_once_by_whoever_comes_first(tmp_path):
+    built, notes = [], []
+    inside, go_on = threading.Event(), threading.Event()
+
+    def build():
+        built.append(1)
+        inside.set()
+        go_on.wait(10)
+        return b"engine"
+
+    path = tmp_path / "engines" / "key.sm89.engine"
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.append(kept_engine(path, build, note=notes.append))) for _ in range(3)
+    ]
+    threads[0].start()
+    assert inside.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    while sum("waiting for it" in note for note in notes) < 2:
+        threads[1].join(0.01)
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert results == [b"engine"] * 3
+    assert len(built) == 1
+    assert notes[0] == "building the engine key.sm89.engine"
+    assert any(note.startswith("built the engine key.sm89.engine in ") for note in notes)
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path):
+    def fail():
+        raise SettingError("no")
+
+    path = tmp_path / "key.sm89.engine"
+    with pytest.raises(SettingError):
+        kept_engine(path, fail, note=lambda text: None)
+    assert not path.exists()
+    assert kept_engine(path, lambda: b"engine", note=lambda text: None) == b"engine"
+
+
+def test_engines_built_ahead_lie_where_the_runtime_looks(tmp_path, network, library):
+    repository = tmp_path / "models"
+    new_service("mine", repository=repository, onnx=network())
+    config = repository / "mine_network" / "config.pbtxt"
+    config.write_text(
+        config.read_text() + 'parameters { key: "sizes" value { string_value: "16x16, 64x48, 128x96" } }\n'
+    )
+    (path,) = build_service("mine", repository=repository, capabilities=["8.9", "12.0"])
+    folder = repository / "mine_network" / "1"
+    settings = EngineSettings(sizes=("16x16", "64x48", "128x96"))
+    key = engine_key(adapt(folder / "model.onnx"), settings, library=library)
+    assert path == engine_file(folder, key, ["8.9", "12.0"])
+    assert find_engine(folder, key, "8.9") == find_engine(folder, key, "12.0") == path
+    assert find_engine(folder, key, "8.0") is None
+    assert find_engine(folder, "other", "8.9") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing", "--compute-capability", "8.9"], "has no network of a service 'nothing'; it has networks of "),
+        (["passthrough", "--compute-capability", "9.0"], "'9.0' cannot be built for by tensorrt_rtx"),
+        (["passthrough", "--compute-capability", ","], "--compute-capability is empty"),
+    ],
+)
+def test_the_command_says_what_is_wrong(arguments, said):
+    repository = str(find_locations().model_repository)
+    done = typer.testing.CliRunner().invoke(command_line._app, ["build", *arguments, "--repository", repository])
+    assert done.exit_code == 1
+    assert said in done.stderr
