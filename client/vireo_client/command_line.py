@@ -302,6 +302,17 @@ def new(
 
 
 @_app.command()
+def doctor(
+    repository: Annotated[Path | None, typer.Option(help="A model repository instead of the shipped one.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """Say what this machine has, what each service would use on it, and what to install for more."""
+    from vireo_server.doctor import doctor_command
+
+    raise typer.Exit(doctor_command(repository=repository, json=json))
+
+
+@_app.command()
 def build(
     service: Annotated[str, typer.Argument(help="A service with a network in the repository.")],
     compute_capability: Annotated[

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+"""`vireo doctor`: what this machine has, what each service would therefore use, and what to install for more."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vireo_server.errors import SettingError
+from vireo_server.launching.errors import LaunchError
+from vireo_server.launching.repository import Repository, read_repository
+from vireo_server.locations import find_locations
+from vireo_server.machine import WORKS, Machine, examine
+from vireo_server.services import read_parameter
+from vireo_server.settings import NetworkSettings
+
+_ENOUGH_SHARED_MEMORY_MB = 1024
+_HOPPER = "9.0"
+#: What a runtime needs: a package.
+_RUNTIMES = {
+    "openvino": "openvino",
+    "onnxruntime": "onnxruntime",
+    "tensorrt": "tensorrt-cu12",
+    "tensorrt_rtx": "tensorrt-rtx-cu12",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uses:
+    """What a service uses on a machine, and what stands against its running; empty where nothing does."""
+
+    service: str
+    network: str
+    fault: str = ""
+
+
+def uses(machine: Machine, repository: Repository) -> list[Uses]:
+    """What each service of a repository would use."""
+    found = []
+    for service in repository.services:
+        networks, fault = [], ""
+        for model in repository.steps_by_ensemble.get(service, ()):
+            config = repository.folder / model / "config.pbtxt"
+            text = config.read_text(encoding="utf-8")
+            if 'backend: "script"' in text:
+                networks.append(f"the script {model}")
+            if 'backend: "network"' in text:
+                runtime = read_parameter(config, "runtime") or NetworkSettings.runtime
+                networks.append(f"{model} by {runtime}")
+                fault = fault or _runtime_fault(machine, runtime)
+        found.append(Uses(service=service, network=", ".join(networks) or "none", fault=fault))
+    return found
+
+
+def advice(machine: Machine) -> list[str]:
+    """What to install or change for more, the most needed first."""
+    lines = []
+    if not machine.can_serve:
+        lines.append(f"to serve here: {machine.triton}")
+    if machine.shared_memory_mb < _ENOUGH_SHARED_MEMORY_MB:
+        lines.append(
+            f"/dev/shm has {machine.shared_memory_mb} MB, and frames travel through it: in Docker add --shm-size=1g"
+        )
+    if machine.gpus and machine.packages.get("cupy-cuda12x") is None:
+        lines.append("to use the GPU: pip install 'vireo[gpu]' (CuPy 13.6, TensorRT-RTX)")
+    if any(gpu.capability == _HOPPER for gpu in machine.gpus) and machine.packages.get("tensorrt-cu12") is None:
+        lines.append("TensorRT-RTX builds nothing for Hopper; for runtime tensorrt: pip install tensorrt-cu12")
+    if machine.gpus and all(why != WORKS for why in machine.decodes.values()):
+        lines.append(
+            "NVDEC does not work: in a container set NVIDIA_DRIVER_CAPABILITIES=compute,utility,video; elsewhere look "
+            "for libnvcuvid.so.1 of the driver"
+        )
+    return lines
+
+
+def as_text(machine: Machine, services: Sequence[Uses], tips: Sequence[str]) -> str:
+    """A report for people."""
+    lines = [
+        f"machine   {machine.system}, Python {machine.python}, {machine.cores} cores, {machine.memory_mb} MB memory, "
+        f"{machine.shared_memory_mb} MB /dev/shm",
+        f"Triton    {machine.triton if machine.can_serve else 'none'}",
+        f"GPU       {'; '.join(_gpu(machine, number) for number in range(len(machine.gpus))) or machine.no_gpu}",
+    ]
+    for title, tried in (("NVDEC", machine.decodes), ("NVENC", machine.encodes)):
+        lines += [f"{title:9} {name}: {outcome}" for name, outcome in tried.items()]
+    lines.append("packages  " + ", ".join(f"{name} {version or '-'}" for name, version in machine.packages.items()))
+    lines.append("codecs    decode and encode by libav in software; the stages do not use NVDEC and NVENC yet")
+    lines += [f"service   {one.service}: {one.network}{_faulty(one)}" for one in services]
+    lines += [f"advice    {tip}" for tip in tips] or ["advice    none: everything that the services need is here"]
+    return "\n".join(lines)
+
+
+def as_json(machine: Machine, services: Sequence[Uses], tips: Sequence[str]) -> str:
+    """The same for programs."""
+    found = {"machine": asdict(machine), "services": [asdict(one) for one in services], "advice": list(tips)}
+    return json.dumps(found, indent=1)
+
+
+def doctor_command(*, repository: Path | None, json: bool, say: Callable[[str], None] = print) -> int:
+    """`vireo doctor`. Returns the exit code: 0 where every service can be served, else 1."""
+    try:
+        found = read_repository(repository or find_locations().model_repository)
+        machine = examine()
+        services = uses(machine, found)
+    except (LaunchError, SettingError, OSError) as error:
+        print(f"vireo: doctor: {error}", file=sys.stderr)
+        return 1
+    write = as_json if json else as_text
+    say(write(machine, services, advice(machine)))
+    return 0 if machine.can_serve and not any(one.fault for one in services) else 1
+
+
+def _runtime_fault(machine: Machine, runtime: str) -> str:
+    if runtime not in _RUNTIMES:
+        return f"runtime {runtime!r} is none of {', '.join(_RUNTIMES)}"
+    if machine.packages.get(_RUNTIMES[runtime]) is None:
+        return f"{_RUNTIMES[runtime]} is not installed"
+    if runtime.startswith("tensorrt"):
+        if not machine.gpus:
+            return f"there is no GPU: {machine.no_gpu}"
+        if machine.packages.get("cupy-cuda12x") is None:
+            return "cupy-cuda12x is not installed"
+        if runtime == "tensorrt_rtx" and machine.gpus[0].capability == _HOPPER:
+            return f"TensorRT-RTX builds nothing for Hopper ({machine.gpus[0].name})"
+    return ""
+
+
+def _faulty(one: Uses) -> str:
+    return f"; it cannot be loaded: {one.fault}" if one.fault else ""
+
+
+def _gpu(machine: Machine, number: int) -> str:
+    gpu = machine.gpus[number]
+    memory = f"{gpu.free_mb} of {gpu.memory_mb} MB free"
+    return f"{gpu.name}, compute capability {gpu.capability}, {memory}, driver {gpu.driver}"

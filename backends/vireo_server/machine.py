@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: MIT
+"""What a machine has: its GPUs, their codecs by actually trying them, memory, and the packages that use them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vireo_server.launching.errors import LaunchError
+from vireo_server.launching.runtime_folder import SHARED_MEMORY
+from vireo_server.launching.triton import find_triton
+
+PACKAGES = (
+    "av",
+    "nvidia-pytriton",
+    "openvino",
+    "onnxruntime",
+    "numba",
+    "cupy-cuda12x",
+    "tensorrt-rtx-cu12",
+    "tensorrt-cu12",
+)
+WORKS = "works"
+#: What is tried: name -> (software encoder that makes a sample, its pixel format).
+DECODED = {
+    "h264": ("libx264", "yuv420p"),
+    "h264 10 bit": ("libx264", "yuv420p10le"),
+    "hevc": ("libx265", "yuv420p"),
+    "hevc 10 bit": ("libx265", "yuv420p10le"),
+    "vp9": ("libvpx-vp9", "yuv420p"),
+    "av1": ("libsvtav1", "yuv420p"),
+}
+ENCODED = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
+
+_QUERY = "name,compute_cap,memory.total,memory.free,driver_version"
+_SIDE = 256  # the smallest that every NVDEC takes is 144 for AV1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """A GPU as its driver tells it; memory in MB, `capability` as '8.9'."""
+
+    name: str
+    capability: str
+    memory_mb: int
+    free_mb: int
+    driver: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What a machine has.
+
+    Attributes:
+        system: kernel and architecture.
+        python: version of the running Python.
+        cores: that may be used.
+        memory_mb, shared_memory_mb: sizes of the memory and of /dev/shm.
+        triton: where the server is that would be started, or why none can be.
+        can_serve: whether there is one.
+        gpus: all that the driver shows.
+        no_gpu: why there are none; empty where there are.
+        decodes, encodes: what was tried on the first GPU: WORKS, or why not.
+        packages: version of each of PACKAGES, None where it is not installed.
+    """
+
+    system: str
+    python: str
+    cores: int
+    memory_mb: int
+    shared_memory_mb: int
+    triton: str
+    can_serve: bool
+    gpus: tuple[Gpu, ...] = ()
+    no_gpu: str = ""
+    decodes: Mapping[str, str] = field(default_factory=dict)
+    encodes: Mapping[str, str] = field(default_factory=dict)
+    packages: Mapping[str, str | None] = field(default_factory=dict)
+
+
+def examine() -> Machine:
+    """Look at this machine. With a GPU it takes some seconds, since every codec is tried."""
+    gpus, no_gpu = find_gpus()
+    try:
+        triton, can_serve = str(find_triton().binary), True
+    except LaunchError as error:
+        triton, can_serve = str(error), False
+    return Machine(
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+        cores=len(os.sched_getaffinity(0)),
+        memory_mb=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
+        shared_memory_mb=shutil.disk_usage(SHARED_MEMORY).total >> 20,
+        triton=triton,
+        can_serve=can_serve,
+        gpus=gpus,
+        no_gpu=no_gpu,
+        decodes={name: _apart("decoder", name) for name in DECODED} if gpus else {},
+        encodes={name: _apart("encoder", name) for name in ENCODED} if gpus else {},
+        packages={name: _version(name) for name in PACKAGES},
+    )
+
+
+def find_gpus(program: str = "nvidia-smi") -> tuple[tuple[Gpu, ...], str]:
+    """The GPUs that the driver shows, and why there are none."""
+    try:
+        done = subprocess.run(
+            [program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"],
+            capture_output=True, text=True, timeout=30, check=True,
+        )  # fmt: skip
+    except FileNotFoundError:
+        return (), f"no NVIDIA driver is installed ({program} is not there)"
+    except subprocess.CalledProcessError as error:
+        return (), f"the NVIDIA driver does not answer: {(error.stdout or error.stderr).strip()}"
+    except subprocess.TimeoutExpired:
+        return (), "the NVIDIA driver has not answered for 30 s"
+    gpus = []
+    for line in done.stdout.splitlines():
+        name, capability, memory, free, driver = (part.strip() for part in line.split(","))
+        gpus.append(Gpu(name=name, capability=capability, memory_mb=int(memory), free_mb=int(free), driver=driver))
+    return tuple(gpus), "" if gpus else "the NVIDIA driver shows no GPU"
+
+
+def try_decoder(name: str) -> str:
+    """Decode a small clip on the first GPU: WORKS, or libav's words."""
+    import av
+    from av.codec.hwaccel import HWAccel
+
+    encoder, pixel_format = DECODED[name]
+    sample = io.BytesIO()
+    with av.open(sample, "w", format="matroska") as container:
+        stream = container.add_stream(encoder, rate=25)
+        assert isinstance(stream, av.VideoStream)
+        stream.width = stream.height = _SIDE
+        stream.pix_fmt = pixel_format
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame(_SIDE, _SIDE, pixel_format)))
+        container.mux(stream.encode())
+    sample.seek(0)
+    try:
+        hwaccel = HWAccel("cuda", device="0", allow_software_fallback=False, is_hw_owned=True)
+        with av.open(sample, "r", hwaccel=hwaccel) as reader:
+            formats = {frame.format.name for frame in reader.decode(video=0)}
+    except (av.FFmpegError, OSError, RuntimeError, NotImplementedError) as error:
+        return str(error)
+    return WORKS if formats == {"cuda"} else f"it was decoded in software, to {', '.join(sorted(formats))}"
+
+
+def try_encoder(name: str) -> str:
+    """Encode a picture with an NVENC encoder: WORKS, or libav's words."""
+    import av
+
+    try:
+        with av.open(io.BytesIO(), "w", format="matroska") as container:
+            stream = container.add_stream(name, rate=25)
+            assert isinstance(stream, av.VideoStream)
+            stream.width = stream.height = _SIDE
+            stream.pix_fmt = "yuv420p"
+            packets = [*stream.encode(av.VideoFrame(_SIDE, _SIDE, "yuv420p")), *stream.encode(None)]
+    except (av.FFmpegError, OSError, RuntimeError) as error:
+        return str(error)
+    return WORKS if packets else "it gave no packet"
+
+
+def _apart(kind: Literal["decoder", "encoder"], name: str) -> str:
+    """Try a codec in a process of its own: a driver that is broken may take it along."""
+    code = f"from vireo_server.machine import try_{kind}; print(try_{kind}({name!r}))"
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        return "it has not answered for 60 s"
+    lines = done.stdout.strip().splitlines()
+    return lines[-1] if lines and done.returncode == 0 else f"it ended with code {done.returncode}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
