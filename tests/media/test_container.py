@@ -122,6 +122,19 @@ def test_a_name_with_a_colon_is_a_file(clip: Clip, tmp_path: Path) -> None:
     assert probe(MediaSource(path)).description.codec == "h264"
 
 
+def test_a_format_that_changes_in_the_middle_is_refused(tmp_path: Path) -> None:
+    """FLV says anew how its video is coded: here another encoder's choice, as where a stream was begun again."""
+    parts = []
+    for options in ({"x264-params": "keyint=10:bframes=0"}, {"x264-params": "keyint=10:bframes=0:cabac=0"}):
+        raw = io.BytesIO()
+        numbered_clip(raw, frames=20, size=(64, 48), container="flv", options=options)
+        parts.append(raw.getvalue())
+    header = 9 + 4  # The file's header, and the size of the tag before the first.
+    (tmp_path / "joined.flv").write_bytes(parts[0] + parts[1][header:])
+    with pytest.raises(InputError, match=r"its video changes its format at 00:00:.*split it there"):
+        list(read_packets(MediaSource(tmp_path / "joined.flv")))
+
+
 def test_a_cover_is_not_the_video(tmp_path: Path) -> None:
     """The cover comes first in the file, and a file with a cover and sound alone is sound."""
     path = tmp_path / "cover.mp4"

@@ -138,6 +138,29 @@ def test_probing_reads_colour_tags(tmp_path) -> None:
     assert display["max_luminance"][0] / display["max_luminance"][1] == 1000
 
 
+def test_what_pictures_carry_and_no_result_will_is_named(tmp_path) -> None:
+    """Closed captions: an SEI message of ATSC A/53, part 4, put before the first picture by hand."""
+    import io
+
+    import av
+    from vireo_media.container import MediaSource
+    from vireo_media.probing import probe
+    from vireo_media.testing import numbered_clip
+
+    raw = io.BytesIO()
+    numbered_clip(raw, frames=5, size=(64, 64), container="h264", bframes=0)
+    caption = b"\xb5\x00\x31GA94\x03\x41\xff\xfc\x94\x2c\xff"
+    message = b"\0\0\0\1\x06\x04" + bytes([len(caption)]) + caption + b"\x80"
+    picture = raw.getvalue().index(b"\0\0\1\x65")
+    (tmp_path / "captions.h264").write_bytes(raw.getvalue()[:picture] + message + raw.getvalue()[picture:])
+    plain, captions = MediaSource(raw.getvalue()), MediaSource(tmp_path / "captions.h264")
+    with av.open(str(tmp_path / "captions.h264")) as container:
+        assert len(list(container.decode(video=0))) == 5
+    probe(plain), probe(captions)
+    assert plain.remarks == {}
+    assert list(captions.remarks.values()) == ["the pictures carry closed captions: left out of the result"]
+
+
 SERVICE = ServiceDescription(
     name="sr",
     kind="transformation",
