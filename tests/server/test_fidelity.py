@@ -80,8 +80,16 @@ def test_a_picture_that_comes_with_an_earlier_time_is_never_given(clip):
 
 def test_only_what_a_segment_gives_out_comes_out(clip):
     description, packets = clip
-    _, pictures = run(replace(description, emit=(5 * STEP, 8 * STEP)), packets)
-    assert [read_number(picture.frame) for picture in pictures] == [5, 6, 7]
+    decoder, pictures = run(replace(description, emit=(5 * STEP, 8 * STEP)), packets)
+    given = [picture for picture in pictures if not decoder.is_reference(picture.pts)]
+    assert [read_number(picture.frame) for picture in given] == [5, 6, 7]
+
+
+def test_every_picture_keeps_its_own_duration(clip):
+    description, packets = clip
+    uneven = [(data, timing + np.array([0, 0, i % 7, 0])) for i, (data, timing) in enumerate(packets)]
+    _, pictures = run(description, uneven)
+    assert [picture.duration for picture in pictures] == [STEP + i % 7 for i in range(30)]
 
 
 CODECS = {
