@@ -106,8 +106,9 @@ def _source(path: Path, keywords: dict[str, Any]) -> _Source:
 def _send_packets(transport: GrpcTransport, watch: ServerWatch, source: _Source, rng: random.Random) -> tuple[str, int]:
     """One sequence of mutated packets: how it ended, and how many frames came of it."""
     stream = source.stream
-    if stream.extradata and rng.random() < 0.1:
-        stream = replace(stream, extradata=_mutated(stream.extradata, rng))
+    if rng.random() < 0.1:
+        huge = rng.random() < 0.2
+        stream = replace(stream, extradata=rng.randbytes(1 << 20) if huge else _mutated(stream.extradata, rng))
     # Mostly behind the first chunk, so that the decoder is well under way when it happens.
     first = 0 if rng.random() < 0.25 else _CHUNK
     packets = _mutated_packets(list(source.packets), rng, first=first)
@@ -157,7 +158,7 @@ def _send_file(client: Client, source: _Source, folder: Path, rng: random.Random
     try:
         result = client.run(
             _SERVICE,
-            _mutated(source.data, rng),
+            _mutated_file(source.data, rng),
             folder / "out.mp4",
             overwrite=True,
             progress=lambda progress: seen.append(progress.frames),
@@ -188,10 +189,31 @@ def _mutated_packets(packets: list[CodedPacket], rng: random.Random, *, first: i
             other = rng.randrange(len(packets))
             packets[place], packets[other] = packets[other], packets[place]
         elif what == "time":
-            packets[place] = packet._replace(pts=rng.choice((-(2**62), 2**62, 0, packet.pts + 1, -1)))
+            name = rng.choice(("pts", "pts", "dts", "duration"))
+            now = getattr(packet, name)
+            packets[place] = packet._replace(
+                **{name: rng.choice((-(2**63), -(2**62), 2**62, 2**63 - 1, 0, -1, now + 1))}
+            )
         elif what == "empty":
             packets[place] = packet._replace(data=b"")
     return packets
+
+
+def _mutated_file(data: bytes, rng: random.Random) -> bytes:
+    """A third of the files: cut off, or with a number in their head or their end (where indices are) gone mad."""
+    what = rng.random()
+    if what < 0.1:
+        return data[: rng.randrange(len(data))]
+    if what < 0.33:
+        changed = bytearray(data)
+        for _ in range(rng.choice((1, 2, 4))):
+            near = rng.randrange(min(2048, len(data) - 8))
+            place = rng.choice((near, len(data) - 8 - near))
+            size = rng.choice((1, 2, 4, 8))
+            mad = rng.choice((0, 1, (1 << 8 * size) - 1, (1 << 8 * size - 1) - 1, 1 << 8 * size - 1))
+            changed[place : place + size] = mad.to_bytes(size, "big")
+        return bytes(changed)
+    return _mutated(data, rng)
 
 
 def _mutated(data: bytes, rng: random.Random) -> bytes:

@@ -72,7 +72,7 @@ def _kill(
         serve.start()
     else:
         serve.kill_stage(victim)
-    code = process.wait(timeout=_MOST_SECONDS)
+    code = _wait(process)
     tries = 1
     if victim == "client" and during and output.exists():
         # Killed between the last two things it does: the output is written, its journal still there.
@@ -82,7 +82,7 @@ def _kill(
     if during and (victim == "client" or (victim == "server" and code == 1 and moment < 1)):
         serve.wait_until_ready()
         tries += 1
-        code = _run(serve, folder, output.name).wait(timeout=_MOST_SECONDS)
+        code = _wait(_run(serve, folder, output.name))
     seconds = time.monotonic() - start
     serve.wait_until_ready()
     same = output.is_file() and output.read_bytes() == expected
@@ -97,9 +97,20 @@ def _kill(
         "exit_code": code,
         "same_bytes": same,
         "left_over": left,
+        "log": serve.new_deaths(),
     }
     print(json.dumps(record), file=sys.stderr, flush=True)
     return record
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int | None:
+    """The exit code; None where the run hung."""
+    try:
+        return process.wait(timeout=_MOST_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return None
 
 
 def _run(serve: _Serve, folder: Path, output: str) -> subprocess.Popen[bytes]:
@@ -118,6 +129,7 @@ class _Serve:
         for name, port in (("http", ports.http), ("grpc", ports.grpc), ("metrics", ports.metrics), ("health", health)):
             self._command += [f"--{name}-port", str(port)]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
+        self._read = 0
         self._process: subprocess.Popen[bytes]
 
     def __enter__(self) -> _Serve:
@@ -157,6 +169,14 @@ class _Serve:
                 time.sleep(0.1)
         self._log.seek(0)
         raise RuntimeError(f"the server is not ready again:\n{self._log.read().decode()[-4000:]}")
+
+    def new_deaths(self) -> list[str]:
+        """What the server's log says of stages that died since the last question."""
+        self._log.seek(self._read)
+        text = self._log.read()
+        self._read += len(text)
+        lines = text.decode(errors="replace").splitlines()
+        return [line for line in lines if " died" in line or " is back " in line or "cleaned up after" in line]
 
     def _server_pid(self) -> int:
         tasks = Path(f"/proc/{self._process.pid}/task")

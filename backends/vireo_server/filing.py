@@ -4,29 +4,40 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from vireo_media.exchange import Request as SequenceRequest
 from vireo_media.times import Timing
 
-from vireo_server.errors import Internal, StageError
+from vireo_server.errors import Cancelled, Internal, StageError, Unavailable
+from vireo_server.heartbeat import stage_processes
+from vireo_server.services import read_stages
 from vireo_server.settings import FileSettings
-from vireo_server.whole_files import read_error, run_file
+from vireo_server.whole_files import Send, read_error, run_file
 from vireo_server.wire import CallFailed, Request, Tensors, call_service, log_error
+
+_LOOK_SECONDS = 0.5
+_OUTPUTS = ["OUTPUT_PACKETS", "OUTPUT_TIMING", "REPORT"]
 
 
 def answer(request: Request, *, repository: Path, settings: FileSettings) -> None:
     """Answer one request: SERVICE, MEDIA, OPTIONS in; MEDIA, REPORT out."""
     try:
+        service = request.text("SERVICE")
         media, report = run_file(
             request.texts("MEDIA")[0],
-            service=request.text("SERVICE"),
+            service=service,
             options=request.json("OPTIONS"),
             repository=repository,
             settings=settings,
-            send=send,
+            send=sender(request, repository=repository, settings=settings),
         )
         request.answer({"MEDIA": [media], "REPORT": json.dumps(report, separators=(",", ":"), sort_keys=True)})
     except StageError as error:
@@ -37,17 +48,52 @@ def answer(request: Request, *, repository: Path, settings: FileSettings) -> Non
         request.refuse(Internal(fault, stage="file"))
 
 
-def send(service: str, stream: str, request: SequenceRequest) -> tuple[list[bytes], Timing, str]:
-    """One request of a sequence to a service of this server, and its reply."""
+def sender(caller: Request, *, repository: Path, settings: FileSettings) -> Send:
+    """What sends one request of a sequence to a service of this server, for `caller`, and gives its reply.
+
+    # Note [Calls that nobody answers]
+    What a stage had put off is never answered once its process is dead, and Triton's call waits for ever. So the call
+    is made on a thread of its own, which is left behind where the stages' heartbeats show that one was replaced.
+    """
+
+    def send(service: str, stream: str, request: SequenceRequest) -> tuple[list[bytes], Timing, str]:
+        stages = read_stages(repository, service)
+        before = stage_processes(stages)
+        reply: Future[Callable[[str], Any]] = Future()
+        threading.Thread(target=_call, args=(reply, service, stream, request), daemon=True).start()
+        deadline = time.monotonic() + settings.answer_seconds
+        while True:
+            try:
+                output = reply.result(timeout=_LOOK_SECONDS)
+            except TimeoutError:
+                if before - stage_processes(stages):
+                    raise Unavailable(f"a stage of {service!r} died and was replaced", stage="file") from None
+                if caller.cancelled:
+                    raise Cancelled("the caller has gone", stage="file") from None
+                if time.monotonic() > deadline:
+                    raise Unavailable(
+                        f"{service!r} did not answer for {settings.answer_seconds:g} s (answer_seconds of model "
+                        "'file'); try again when the server has less to do",
+                        stage="file",
+                    ) from None
+            except CallFailed as error:
+                raise read_error(str(error)) from error
+            else:
+                return list(output("OUTPUT_PACKETS")), output("OUTPUT_TIMING"), output("REPORT")[0].decode()
+
+    return send
+
+
+def _call(reply: Future[Callable[[str], Any]], service: str, stream: str, request: SequenceRequest) -> None:
     tensors: Tensors = {
         "STREAM": request.stream,
         "PACKETS": list(request.packets),
         "PACKET_TIMING": request.timing,
         "CHUNK": np.array([request.chunk], np.int64),
     }
-    outputs = ["OUTPUT_PACKETS", "OUTPUT_TIMING", "REPORT"]
     try:
-        output = call_service(service, stream, tensors, start=request.start, end=request.end, outputs=outputs)
-    except CallFailed as error:
-        raise read_error(str(error)) from error
-    return list(output("OUTPUT_PACKETS")), output("OUTPUT_TIMING"), output("REPORT")[0].decode()
+        done = call_service(service, stream, tensors, start=request.start, end=request.end, outputs=_OUTPUTS)
+    except Exception as error:  # noqa: BLE001 - handed to whoever called
+        reply.set_exception(error)
+    else:
+        reply.set_result(done)

@@ -16,7 +16,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -204,6 +204,15 @@ def _default_limit() -> float:
     except ValueError:
         return DEFAULT_LIMIT_SECONDS
     return seconds if 0 < seconds < math.inf else DEFAULT_LIMIT_SECONDS
+
+
+def stage_processes(models: Collection[str]) -> set[int]:
+    """Give the process ids of these models' stages, as their own server sees them; none under plain `tritonserver`.
+
+    One that is missing later was replaced, and what it had not answered then is never answered.
+    """
+    folder = os.environ.get(RUNTIME_DIR_VARIABLE)
+    return {beat.pid for beat in read_beats(Path(folder)) if beat.model in models} if folder else set()
 
 
 def read_beats(folder: Path) -> list[Beat]:

@@ -31,6 +31,13 @@ def read_description(repository: Path, service: str) -> ServiceDescription:
     return ServiceDescription.from_json(service, descriptions[service])
 
 
+def read_stages(repository: Path, service: str) -> frozenset[str]:
+    """The models that the ensemble `service` is made of; none where there is no such service."""
+    config = repository / service / "config.pbtxt"
+    text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
+    return frozenset(re.findall(r'model_name\s*:\s*"([^"]+)"', text))
+
+
 def read_parameter(config: Path, name: str) -> str | None:
     """The string value of one parameter of a `config.pbtxt`; None when it has no such parameter."""
     found = re.search(_pattern(name), config.read_text(encoding="utf-8", errors="replace"))

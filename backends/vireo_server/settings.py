@@ -208,6 +208,8 @@ class FileSettings:
     max_seconds: float = 300.0
     #: Files worked on at once in one process; others wait.
     max_files: int = 4
+    #: How long one request to the service may take.
+    answer_seconds: float = 120.0
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot work."""

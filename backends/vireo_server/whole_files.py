@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,7 @@ from vireo_media.services import ServiceDescription, apply_options
 from vireo_media.times import Timing, timing_rows
 from vireo_media.versions import VERSIONS, Shares, versioned
 
-from vireo_server.errors import BY_CODE, BadInput, Internal, StageError
+from vireo_server.errors import BY_CODE, BadInput, Internal, StageError, Unavailable
 from vireo_server.services import read_description, read_parameter
 from vireo_server.settings import FileSettings
 
@@ -38,6 +39,8 @@ from vireo_server.settings import FileSettings
 Send = Callable[[str, str, Request], tuple[list[bytes], Timing, str]]
 
 _SEGMENTS_AT_ONCE = 3
+_PAUSE_SECONDS = (1.0, 3.0, 8.0)
+"""Before each further try; a stage that died is replaced within some seconds."""
 
 
 def run_file(
@@ -126,25 +129,38 @@ def _container(name: Any) -> str:
 def _run_segment(
     segment: Segment, video: VideoInput, service: ServiceDescription, send: Send
 ) -> tuple[Exchange, CodedSegment]:
-    exchange = Exchange(segment=segment, stream=video.description, service=service)
-    stream = str(uuid.uuid4())
+    """One segment, tried again as a new stream where that can help: a plain caller has no client that would."""
+    for pause_seconds in (*_PAUSE_SECONDS, None):
+        exchange = Exchange(segment=segment, stream=video.description, service=service)
+        stream = str(uuid.uuid4())
+        try:
+            return exchange, _run_stream(stream, exchange, send)
+        except (Internal, Unavailable):
+            if pause_seconds is None:
+                raise
+            time.sleep(pause_seconds)
+            _abort(service.name, stream, send)  # Again: a stage that was being replaced did not hear it.
+    raise AssertionError("unreachable")
+
+
+def _run_stream(stream: str, exchange: Exchange, send: Send) -> CodedSegment:
     data: list[bytes] = []
     rows: list[list[int]] = []
     try:
         while not exchange.is_done:
             request = exchange.next_request()
             assert request is not None, "with one request under way there is always a next one"
-            reply = exchange.receive(*send(service.name, stream, request))
+            reply = exchange.receive(*send(exchange.service.name, stream, request))
             data += reply.packets
             rows += reply.timing.tolist()
-    except StageError:
-        _abort(service.name, stream, send)
+    except (StageError, VireoError):
+        _abort(exchange.service.name, stream, send)
         raise
     if exchange.output is None:
-        raise Internal(f"segment {segment.index} gave no picture; try again", stage="file")
+        raise Internal(f"segment {exchange.segment.index} gave no picture; try again", stage="file")
     timing = timing_rows([tuple(row) for row in rows])  # type: ignore[misc]
-    return exchange, CodedSegment(
-        index=segment.index, output=exchange.output, timing=lambda: timing, packets=lambda: data
+    return CodedSegment(
+        index=exchange.segment.index, output=exchange.output, timing=lambda: timing, packets=lambda: data
     )
 
 

@@ -95,7 +95,7 @@ def check_target(address: str, *, overwrite: bool) -> None:
         system, path = _system(address)
         if not overwrite and system.exists(path):
             raise OutputExistsError(
-                f"output {name!r} is there already; nothing was done; choose another name or allow overwriting it"
+                f"output {name!r} is there already; nothing was done; choose another name, or allow it (--overwrite)"
             )
 
 

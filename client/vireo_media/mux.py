@@ -101,7 +101,7 @@ def check_output(output: str | os.PathLike[str], *, overwrite: bool) -> str:
         raise OutputError(f"output {str(path)!r} is a folder; allowed is the name of a file; add one")
     if path.exists() and not overwrite:
         raise OutputExistsError(
-            f"output {str(path)!r} is there already; nothing was done; choose another name or allow overwriting it"
+            f"output {str(path)!r} is there already; nothing was done; choose another name, or allow it (--overwrite)"
         )
     if not path.parent.is_dir():
         raise OutputError(f"output {str(path)!r}: there is no folder {str(path.parent)!r}; make it or choose another")

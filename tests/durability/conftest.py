@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`python -m perf.soak`, small: the same program that runs for hours, a part at a time."""
+"""A real server to be cruel to, and `python -m perf.soak`, small: the program that runs for hours, a part at a time."""
 
 import json
 import subprocess
@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from vireo_client import Client
+from vireo_media.testing import numbered_clip
+from vireo_server.launching import running_server
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,3 +32,27 @@ def soak():
         return found
 
     return run
+
+
+@pytest.fixture(scope="session")
+def server():
+    """passthrough alone."""
+    with running_server(services=["passthrough"]) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """A minute in GOPs of a second: 15 segments."""
+    path = tmp_path_factory.mktemp("clip") / "in.mp4"
+    numbered_clip(path, frames=1500, gop=25, size=(160, 96))
+    return path
+
+
+@pytest.fixture(scope="session")
+def expected(server, clip, tmp_path_factory):
+    """What passthrough makes of it when nothing dies."""
+    path = tmp_path_factory.mktemp("expected") / "out.mp4"
+    with Client(server.grpc_url) as client:
+        client.run("passthrough", clip, path)
+    return path.read_bytes()

@@ -7,8 +7,6 @@ import threading
 
 import pytest
 from vireo_client import Client, transport, watching
-from vireo_media.testing import numbered_clip
-from vireo_server.launching import running_server
 
 pytestmark = pytest.mark.server
 
@@ -85,32 +83,11 @@ class Wire:
                 one.close()
 
 
-@pytest.fixture(scope="module")
-def server():
-    with running_server(services=["passthrough"]) as running:
-        yield running
-
-
 @pytest.fixture
 def wire(server):
     wire = Wire(server.grpc_url)
     yield wire
     wire.close()
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory):
-    path = tmp_path_factory.mktemp("clip") / "in.mp4"
-    numbered_clip(path, frames=1500, gop=25, size=(160, 96))
-    return path
-
-
-@pytest.fixture(scope="module")
-def expected(server, clip, tmp_path_factory):
-    path = tmp_path_factory.mktemp("expected") / "out.mp4"
-    with Client(server.grpc_url) as client:
-        client.run("passthrough", clip, path)
-    return path.read_bytes()
 
 
 @pytest.mark.parametrize("harm", ["cut", "swallow"])
