@@ -47,7 +47,10 @@ _ENSEMBLE = re.compile(r"^in ensemble '[^']*', ")
 _WRITTEN_CODE = re.compile(r"\s*\[([A-Z_]+)\]$")
 """What our stages put after their messages: inside a gRPC stream Triton drops the code (see `transport`)."""
 
-_UNREACHABLE = ("failed to connect", "errors resolving", "connection refused", "dns resolution", "socket closed", "connection reset")
+_UNREACHABLE = (
+    "failed to connect", "errors resolving", "connection refused", "dns resolution", "socket closed",
+    "connection reset",
+)  # fmt: skip
 _RESTARTING = ("is not ready", "no available versions", "server is stopping", "is exiting", "is not available")
 _DEAD = ("is not healthy", "stub process")
 """gRPC's words for a server that is not there; Triton's for a model that comes and goes, and for one that is dead."""

@@ -129,6 +129,7 @@ class GrpcTransport:
         self._channels: dict[str, Any] = {}
         self._retired: list[Any] = []
         self._steps: dict[str, list[str]] = {}
+        self._signs: set[Any] = set()
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -191,7 +192,10 @@ class GrpcTransport:
             return
         for sequence in sequences:
             sign = Request(stream="", packets=[], timing=timing_rows([]), chunk=-1, start=False, end=False)
-            self._stub("side").ModelInfer.future(_message(steps[0], sequence, sign), timeout=_ABORT_SECONDS)
+            call = self._stub("side").ModelInfer.future(_message(steps[0], sequence, sign), timeout=_ABORT_SECONDS)
+            # gRPC cancels a call that nobody refers to, often before it was sent.
+            self._signs.add(call)
+            call.add_done_callback(self._signs.discard)
 
     def reconnect(self) -> None:
         """See `Transport.reconnect`. What hangs in the old connections is for those who wait there to give up."""
