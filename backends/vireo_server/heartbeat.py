@@ -30,7 +30,7 @@ _BEAT_SECONDS = 0.5
 _DRAINING_CACHE_SECONDS = 0.2
 _ORPHAN_SECONDS = 10.0
 # A request may take long; the thread that writes the file only waits for Python's lock, which no library keeps so long.
-_SILENT_SECONDS = 30.0
+_SILENT_SECONDS = 15.0
 _MARKS_SECONDS = 600.0
 
 

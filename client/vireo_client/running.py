@@ -37,7 +37,7 @@ _STOP_SECONDS = 30.0
 """How long freeing what the server holds may take, when a run is stopped."""
 _LOOK_SECONDS = 0.2
 """How often a wait looks whether the run was stopped."""
-_REPLACE_SECONDS = 20.0
+_REPLACE_SECONDS = 30.0
 """How long to wait until a dead stage was replaced, before the segment is sent again."""
 
 
@@ -186,7 +186,7 @@ class SegmentRunner:
             except BaseException as error:
                 if isinstance(error, StageDiedError):
                     # Not before: to a stage that is dead or away nothing can be said.
-                    watch.wait_until_ready(moment, seconds=_REPLACE_SECONDS, stopped=self._stopped)
+                    watch.wait_until_ready(moment, seconds=_REPLACE_SECONDS, deaths=tries.deaths, stopped=self._stopped)
                 transport.abort(self.service.name, connection.sequence)
                 raise
             finally:
@@ -242,14 +242,15 @@ class _Tries:
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
-        self._faults = self._deaths = self._best = 0
+        self._faults = self._best = 0
+        self.deaths = 0
         self._since: float | None = None
         self.sequence: str | None = None
 
     def reached(self, frames: int) -> None:
         """Whoever gets further than ever is not at what makes the service fail."""
         if frames > self._best:
-            self._best, self._faults, self._deaths, self._since = frames, 0, 0, None
+            self._best, self._faults, self.deaths, self._since = frames, 0, 0, None
 
     def unavailable(self, error: UnavailableError) -> str | None:
         """How long it was tried, in words, where that is enough."""
@@ -261,11 +262,11 @@ class _Tries:
     def fault(self, error: ServiceError) -> str | None:
         """How often it was tried, in words, where that is enough."""
         if isinstance(error, StageDiedError):
-            self._deaths += 1
+            self.deaths += 1
         else:
             self._faults += 1
-        enough = self._faults > self._patience.most_faults or self._deaths > self._patience.most_deaths
-        return f"tried {self._faults + self._deaths} times" if enough else None
+        enough = self._faults > self._patience.most_faults or self.deaths > self._patience.most_deaths
+        return f"tried {self._faults + self.deaths} times" if enough else None
 
 
 def _spread(seconds: float | None) -> float | None:

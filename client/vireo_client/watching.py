@@ -80,17 +80,21 @@ class ServerWatch:
                 f"{_LOST_SECONDS:g} s; it hangs, or the network lost the connection"
             )
 
-    def wait_until_ready(self, moment: tuple[int, int], *, seconds: float, stopped: threading.Event) -> None:
+    def wait_until_ready(
+        self, moment: tuple[int, int], *, seconds: float, deaths: int, stopped: threading.Event
+    ) -> None:
         """After a stage died: wait until it was replaced since `moment` and all stages are there, at most so long.
 
         One that was replaced before the first look cannot be seen to have been: where all stages are there for some
-        seconds, that is enough.
+        seconds, that is enough. After further `deaths` of the same segment it is for three times as long each: Triton
+        calls a stage dead that only hangs, and the server replaces that one later.
         """
+        unseen_seconds = _UNSEEN_SECONDS * 3**deaths
         began = time.monotonic()
         while time.monotonic() - began < seconds and not stopped.wait(0.1):
             with self._lock:
                 seen = len(self._changes) > moment[0] or self._counts is None
-                if self._ready and (seen or time.monotonic() - began > _UNSEEN_SECONDS):
+                if self._ready and (seen or time.monotonic() - began > unseen_seconds):
                     return
 
     def _watch(self) -> None:

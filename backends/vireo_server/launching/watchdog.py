@@ -30,6 +30,9 @@ from vireo_server.launching.runtime_folder import SHARED_MEMORY
 from vireo_server.launching.stages import Stage, running_stages
 
 _LOOK_SECONDS = 0.5
+# Where this thread itself did not run for so long, a paused container say, neither did the stages: they get as long
+# to show that they live before any counts as hung.
+_PAUSED_SECONDS = 5.0
 # Note [When a model is given up]
 # One that dies soon after it was ready, five times in a row, would do so for ever: the fault is in it or in what is
 # sent to it again and again. One that lives longer in between is replaced each time, for its other streams' sake.
@@ -77,7 +80,7 @@ class Watchdog:
         self._given_up: dict[str, str] = {}
         self._killed: set[int] = set()
         self._replacing: set[str] = set()
-        self._started = time.monotonic()
+        self._started = self._looked = self._trusted_from = time.monotonic()
         self._changing = threading.Lock()
         self._being_loaded: set[str] = set()
         self._retired: set[int] = set()
@@ -172,6 +175,11 @@ class Watchdog:
 
     def _kill_stuck(self, beats: dict[int, Beat]) -> None:
         now = time.monotonic()
+        if now - self._looked > _PAUSED_SECONDS:
+            self._trusted_from = now + _PAUSED_SECONDS
+        self._looked = now
+        if now < self._trusted_from:
+            return
         for pid, stage in list(self._stages.items()):
             if stage.model in self._being_loaded:
                 continue
