@@ -24,7 +24,8 @@ from vireo_media.probing import probe
 from vireo_media.segments import whole_video
 from vireo_media.testing import numbered_clip
 from vireo_media.times import timing_rows
-from vireo_server.launching import RunningServer, running_server
+
+from perf.serving import ServeProcess
 
 _SERVICE = "passthrough"
 _CHUNK = 8
@@ -54,14 +55,15 @@ class _Source:
 def fuzz(*, cases: int, seed: int) -> dict[str, Any]:
     """Send mutated input, two thirds of it packets and one third files; what became of it, as JSON's values.
 
-    `reached` counts the cases of which the service gave at least one decoded frame, `deaths` the stages that the
-    watchdog had to replace, `hangs` the cases without an end within a minute.
+    `reached_a_frame` counts the cases of which the service gave at least one decoded frame, `deaths` the stages that
+    the watchdog had to replace, `deaths_of_triton` how often `vireo serve` had to start Triton itself again, `hangs`
+    the cases without an end within a minute.
     """
     rng = random.Random(seed)
     ended: Counter[str] = Counter()
     reached = hangs = 0
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as name, running_server(services=[_SERVICE]) as server:
+    with tempfile.TemporaryDirectory() as name, ServeProcess() as server:
         folder = Path(name)
         sources = [_source(folder / file, keywords) for file, keywords in _SOURCES]
         transport = GrpcTransport(server.grpc_url)
@@ -77,9 +79,10 @@ def fuzz(*, cases: int, seed: int) -> dict[str, Any]:
                 ended[kind] += 1
                 reached += frames > 0
                 hangs += kind == "hang"
-                if kind in ("StageDiedError", "RestartingError"):
-                    _wait_until_ready(server)
+                if kind in ("StageDiedError", "RestartingError", "UnavailableError"):
+                    server.wait_until_ready()
             # Whatever came before, the server still serves.
+            server.wait_until_ready()
             client.run(_SERVICE, sources[0].data, folder / "last.mp4", overwrite=True)
         watch.stop()
         log = server.log
@@ -90,8 +93,9 @@ def fuzz(*, cases: int, seed: int) -> dict[str, Any]:
             "ended": dict(sorted(ended.items())),
             "hangs": hangs,
             "deaths": log.count(" died (signal"),
-            "given_up": sorted(server.given_up()),
-            "open_streams_at_the_end": server.open_streams(),
+            "deaths_of_triton": log.count("Triton ended by itself"),
+            "given_up": log.count(" is given up: "),
+            "open_streams_at_the_end": _open_streams(server),
             "seconds": round(time.monotonic() - began, 1),
         }
 
@@ -234,7 +238,9 @@ def _mutated(data: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-def _wait_until_ready(server: RunningServer) -> None:
-    end = time.monotonic() + 60
-    while not server.health().ready and time.monotonic() < end:
-        time.sleep(0.1)
+def _open_streams(server: ServeProcess) -> int:
+    """How many are left when those whose callers went away had the time to be closed."""
+    end = time.monotonic() + 20
+    while (count := int(server.health().get("open_streams", -1))) and time.monotonic() < end:
+        time.sleep(0.2)
+    return count

@@ -4,25 +4,20 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from vireo_media.testing import numbered_clip
-from vireo_server.launching.ports import Endpoints, choose_ports
-from vireo_server.launching.stages import running_stages
 
-VICTIMS = ("decode", "passthrough_preprocess", "passthrough_network", "encode", "server", "client")
-_VIREO = [sys.executable, "-c", "from vireo_client.command_line import main; main()"]
+from perf.serving import VIREO, ServeProcess
+
+VICTIMS = ("decode", "server", "client", "encode", "passthrough_network", "passthrough_preprocess")
 _MOST_SECONDS = 180.0
 
 
@@ -33,7 +28,7 @@ def kills(*, count: int, seed: int, frames: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         numbered_clip(folder / "in.mp4", frames=frames, gop=25, size=(320, 180), options={"preset": "ultrafast"})
-        with _Serve() as serve:
+        with ServeProcess() as serve:
             # The first run warms up, the second is measured and compared with.
             _run(serve, folder, "warm.mp4").wait(timeout=_MOST_SECONDS)
             start = time.monotonic()
@@ -56,7 +51,7 @@ def kills(*, count: int, seed: int, frames: int) -> dict[str, Any]:
 
 
 def _kill(
-    serve: _Serve, folder: Path, expected: bytes, victim: str, rng: random.Random, span: float, number: int
+    serve: ServeProcess, folder: Path, expected: bytes, victim: str, rng: random.Random, span: float, number: int
 ) -> dict[str, Any]:
     output = folder / f"out{number}.mp4"
     moment = rng.uniform(0, span)
@@ -113,72 +108,6 @@ def _wait(process: subprocess.Popen[bytes]) -> int | None:
         return None
 
 
-def _run(serve: _Serve, folder: Path, output: str) -> subprocess.Popen[bytes]:
+def _run(serve: ServeProcess, folder: Path, output: str) -> subprocess.Popen[bytes]:
     arguments = ["run", "passthrough", "in.mp4", output, "--url", serve.grpc_url, "--quiet", "--set", "preset=medium"]
-    return subprocess.Popen([*_VIREO, *arguments], cwd=folder)
-
-
-class _Serve:
-    """`vireo serve` as a program, on ports that stay the same when it is started again."""
-
-    def __init__(self) -> None:
-        ports = choose_ports(Endpoints(address="127.0.0.1", http=0, grpc=0, metrics=0))
-        health = choose_ports(Endpoints(address="127.0.0.1", http=0, grpc=0, metrics=0)).http
-        self.grpc_url, self._health_url = ports.grpc_url, f"http://127.0.0.1:{health}"
-        self._command = [*_VIREO, "serve", "--service", "passthrough", "--drain-seconds", "0"]
-        for name, port in (("http", ports.http), ("grpc", ports.grpc), ("metrics", ports.metrics), ("health", health)):
-            self._command += [f"--{name}-port", str(port)]
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
-        self._read = 0
-        self._process: subprocess.Popen[bytes]
-
-    def __enter__(self) -> _Serve:
-        self.start()
-        self.wait_until_ready()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
-        self._log.close()
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=self._log, stderr=self._log)
-
-    def kill(self) -> None:
-        """kill -9 of `vireo serve`; the kernel ends Triton with it."""
-        server = self._server_pid()
-        self._process.kill()
-        self._process.wait()
-        end = time.monotonic() + 30
-        while Path(f"/proc/{server}").exists() and time.monotonic() < end:
-            time.sleep(0.02)
-
-    def kill_stage(self, model: str) -> None:
-        for stage in running_stages(self._server_pid()):
-            if stage.model == model:
-                os.kill(stage.pid, signal.SIGKILL)
-
-    def wait_until_ready(self) -> None:
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            try:
-                with urllib.request.urlopen(f"{self._health_url}/readyz", timeout=5):
-                    return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
-        self._log.seek(0)
-        raise RuntimeError(f"the server is not ready again:\n{self._log.read().decode()[-4000:]}")
-
-    def new_deaths(self) -> list[str]:
-        """What the server's log says of stages that died since the last question."""
-        self._log.seek(self._read)
-        text = self._log.read()
-        self._read += len(text)
-        lines = text.decode(errors="replace").splitlines()
-        return [line for line in lines if " died" in line or " is back " in line or "cleaned up after" in line]
-
-    def _server_pid(self) -> int:
-        tasks = Path(f"/proc/{self._process.pid}/task")
-        [pid] = [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
-        return pid
+    return subprocess.Popen([*VIREO, *arguments], cwd=folder)

@@ -22,7 +22,7 @@ def soak():
         parts = {"cases": 0, "clips": 0, "abandoned": 0, "kills": 0, "minutes": 0} | amounts
         command = [sys.executable, "-m", "perf.soak"]
         command += [f"--{name}={value}" for name, value in parts.items()]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
         assert done.stdout, done.stderr
         found = json.loads(done.stdout)
         print(json.dumps(found, indent=2))

@@ -24,3 +24,12 @@ def test_callers_who_go_away_are_cleaned_up_after_and_a_full_server_says_when_to
     found = soak(abandoned=80)["abandoned"]
     assert found["most_open"] <= 64
     assert found["refused_with_a_time"] >= 1
+
+
+def test_whatever_is_killed_the_bytes_are_the_same(soak):
+    """A stage, the server and the client, each once."""
+    found = soak(kills=3, frames=600, seed=7)["kills"]
+    assert [kill["victim"] for kill in found["each"]] == ["decode", "server", "client"]
+    assert found["same_bytes"] == 3
+    assert found["during_the_run"] >= 2
+    assert any("decode (process" in line and "signal 9, SIGKILL" in line for line in found["each"][0]["log"])

@@ -11,7 +11,7 @@ __all__ = ["json_line"]
 
 _STREAM = re.compile(r"\bstream (?P<stream>[^\s,;]+)")
 _CHUNK = re.compile(r"\bchunk (?P<chunk>\d+)")
-_MODEL = re.compile(r"^(?P<model>[\w.-]+)(?: \(process (?P<process>\d+)\)|(?=: stream ))")
+_MODEL = re.compile(r"^(?P<model>[\w.-]+)(?: \(process (?P<process>\d+)\)|(?=: stream | is back | is given up))")
 _LEVEL = re.compile(r"^(?:vireo(?: serve)?: )?(?:(?P<level>error|warning): )?")
 
 

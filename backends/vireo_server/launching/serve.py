@@ -23,8 +23,8 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LOOK_SECONDS = 0.2
 # Note [When Triton itself dies]
 # It is started again, on the same ports, since its callers try again for a minute. One that dies soon after it was
-# ready, three times in a row, would do so for ever.
-_SOON_SECONDS = 60.0
+# ready, three times in a row, would do so for ever; one that lives longer in between has callers to serve.
+_SOON_SECONDS = 15.0
 _GIVE_UP_AFTER = 3
 
 

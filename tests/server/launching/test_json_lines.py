@@ -20,6 +20,7 @@ from vireo_server.launching.json_lines import json_line
             "vireo: error: sr_network (process 71) died (signal 9, SIGKILL)",
             {"level": "error", "model": "sr_network", "process": 71},
         ),
+        ("vireo: decode is back after 1.1 s", {"level": "info", "model": "decode"}),
         ("vireo: decode: stream 0b2c of another client", {"level": "info", "model": "decode", "stream": "0b2c"}),
         ("vireo serve: port 1 is taken", {"level": "error"}),
         ("vireo: stopped", {"level": "info", "message": "stopped"}),
