@@ -21,6 +21,7 @@ class TritonPythonModel:
             settings.runtime,
             folder / settings.file,
             threads=settings.threads,
+            interface=settings.interface,
             engine=settings.engine,
             note=lambda text: log_warning(f"{self.model}: {text}"),
         )

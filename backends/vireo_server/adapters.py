@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from vireo_server.errors import SettingError
+from vireo_server.interpolation_input import interpolation_input
+from vireo_server.settings import Interface
 
 
-def adapt(path: Path) -> bytes:
+def adapt(path: Path, *, interface: Interface = "picture") -> bytes:
     """An ONNX picture network as bytes, with UINT8 input and output `(N, 3, H, W)`.
 
-    Beside the picture it may take rows of numbers, FLOAT `(N, K)`, which are left as they are.
+    Beside the picture it may take rows of numbers, FLOAT `(N, K)`, which are left as they are. With interface
+    "interpolation" its input are the planes of RIFE's files; see `interpolation_input`.
 
     A floating-point input is taken as RGB in 0..1: `cast(x) / 255` goes before it; a floating-point output likewise:
     `cast(round(clip(y, 0, 1) * 255))` goes behind it, rounding half to even as `torch.round` does. Weights stored
@@ -44,8 +47,12 @@ def adapt(path: Path) -> bytes:
             f"{path} has {names}; a network of a service has one picture as input and one output; numbers beside the "
             "picture are FLOAT [N, K]"
         )
-    _check_shape(path, pictures[0])
-    _adapt_input(onnx, model, path, pictures[0])
+    if interface == "interpolation":
+        _check_shape(path, outputs[0], what="output")
+        interpolation_input(onnx, model, path, pictures[0])
+    else:
+        _check_shape(path, pictures[0])
+        _adapt_input(onnx, model, path, pictures[0])
     _adapt_output(onnx, model, path, outputs[0])
     return bytes(model.SerializeToString())
 
@@ -55,11 +62,11 @@ def _is_condition(onnx: Any, value: Any) -> bool:
     return kind.elem_type == onnx.TensorProto.FLOAT and len(kind.shape.dim) == 2
 
 
-def _check_shape(path: Path, value: Any) -> None:
+def _check_shape(path: Path, value: Any, *, what: str = "input") -> None:
     dims = value.type.tensor_type.shape.dim
     if len(dims) != 4 or (dims[1].HasField("dim_value") and dims[1].dim_value != 3):
         shape = [dim.dim_value or dim.dim_param or "?" for dim in dims]
-        raise SettingError(f"{path}: input {value.name!r} has the shape {shape}; allowed: [N, 3, H, W], planar RGB")
+        raise SettingError(f"{path}: {what} {value.name!r} has the shape {shape}; allowed: [N, 3, H, W], planar RGB")
 
 
 def _floating(onnx: Any, path: Path, value: Any) -> bool:

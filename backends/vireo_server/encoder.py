@@ -116,7 +116,8 @@ class Encoder:
 
     def _wrap(self, picture: _Frames) -> av.VideoFrame:
         wanted = self._kind.pixel_formats[self.format.pixel_format]
-        if self.format.pixel_format == "p010" or self.width % 2 or self.height % 2:
+        # PyAV takes the height of an NV12 array to be a multiple of 4: of 70 rows it would make 68, and scale them.
+        if self.format.pixel_format == "p010" or self.width % 2 or self.height % 4:
             return self._split(picture, format=wanted)
         frame = av.VideoFrame.from_numpy_buffer(picture, format="nv12")
         return frame if wanted == "nv12" else frame.reformat(format=wanted)

@@ -15,6 +15,7 @@ from vireo_server.runtimes.engines import EngineSettings
 
 _S = TypeVar("_S")
 
+Interface = Literal["picture", "interpolation"]
 Slots = Literal["none", "rows", "pairs"]
 _SLOT_LAYOUTS = {"rows": "interleaved", "pairs": "planar"}
 
@@ -117,6 +118,9 @@ class NetworkSettings:
     file: str = "model.onnx"
     #: "openvino" or "onnxruntime" on a CPU, "tensorrt" or "tensorrt_rtx" on a GPU.
     runtime: str = "openvino"
+    #: What its input is: "picture", RGB; "interpolation", two pictures and where between them the wanted one lies, the
+    #: 7 or 11 planes of RIFE's files.
+    interface: Interface = "picture"
     #: Threads of the runtime; 0: one a core.
     threads: int = 0
     #: TensorRT: pictures that are computed at a time.
@@ -129,7 +133,9 @@ class NetworkSettings:
     keep_fp32: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse numbers that cannot work."""
+        """Refuse what cannot work."""
+        if self.interface not in get_args(Interface):
+            raise SettingError(f"parameter interface is {self.interface!r}; allowed: {', '.join(get_args(Interface))}")
         if self.threads < 0:
             raise SettingError(f"parameter threads is {self.threads}; allowed: 0 (one a core) or more")
         self.engine  # noqa: B018 - checks them

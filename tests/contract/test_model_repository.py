@@ -32,6 +32,7 @@ TENSORS = {
     "REPORT": (STRING, [1]),
 }
 
+PAIRS = {"INPUT": (UINT8, [-1, 6, -1, -1]), "TIMESTEP": ("TYPE_FP32", [-1, 1])}  # of an interpolating network
 INTERLEAVED, ANY = (UINT8, [-1, -1, -1, 3]), (UINT8, [-1, -1, -1, -1])
 
 STAGES = {
@@ -77,12 +78,15 @@ def test_a_stage_has_exactly_the_tensors_of_the_contract(model):
     config = CONFIGS[model]
     inputs, outputs = STAGES[config.backend]
     batched = config.max_batch_size > 0
-    assert tensors_of(config.input) == expected(inputs, batched=batched) | pictures(config, inputs)
-    assert tensors_of(config.output) == expected(outputs, batched=batched) | pictures(config, outputs)
+    assert tensors_of(config.input) == expected(inputs, batched=batched) | pictures(config, inputs, batched=batched)
+    assert tensors_of(config.output) == expected(outputs, batched=batched) | pictures(config, outputs, batched=batched)
 
 
-def pictures(config, names):
-    """The tensors of pictures where they are not a network's."""
+def pictures(config, names, *, batched):
+    """The tensors of pictures where they are not an ordinary network's: RGB, planar."""
+    interpolates = "pairs" in config.parameters["slots"].string_value or config.parameters["interface"].string_value
+    if interpolates and "INPUT" in names:
+        return {name: (kind, dims[batched:]) for name, (kind, dims) in PAIRS.items()}
     interleaved = config.backend == "script" or config.parameters["layout"].string_value == "interleaved"
     changed = {"OUTPUT": ANY} if config.backend == "encode" else {"INPUT": INTERLEAVED, "OUTPUT": INTERLEAVED}
     return {name: changed[name] for name in names & set(changed) if interleaved or config.backend == "encode"}

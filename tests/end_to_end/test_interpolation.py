@@ -15,7 +15,7 @@ from vireo_media.verify import verify
 from vireo_server.locations import find_locations
 from vireo_server.scripting import run_file
 
-SERVICE = "frame_interpolation"
+SERVICE, NETWORK = "frame_interpolation", "frame_interpolation_network"
 LOSSLESS = {"crf": 0, "preset": "ultrafast"}
 WIDTH, HEIGHT = 128, 96
 
@@ -26,12 +26,13 @@ def luma(path):
         return np.stack([frame.to_ndarray()[: frame.height] for frame in container.decode(video=0)])
 
 
-def moving(path, positions, *, fps=10, gop=10, seed=0):
+def moving(path, positions, *, fps=10, gop=10, seed=0, size=(WIDTH, HEIGHT)):
     """A lossless clip of a texture under a moving window: `positions` are its places in pixels, or (scene, place)."""
+    width, height = size
     textures = {}
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.gop_size = gop
         stream.options = {"crf": "0", "preset": "ultrafast", "x264-params": "scenecut=0"}
         for position in positions:
@@ -40,8 +41,8 @@ def moving(path, positions, *, fps=10, gop=10, seed=0):
                 noise = np.random.default_rng(scene).integers(16, 236, (HEIGHT // 16, 32), dtype=np.uint8)
                 large = av.VideoFrame.from_ndarray(noise, "gray").reformat(512, HEIGHT, interpolation="BICUBIC")
                 textures[scene] = large.to_ndarray()
-            picture = np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8)
-            picture[:HEIGHT] = textures[scene][:, place : place + WIDTH]
+            picture = np.full((height * 3 // 2, width), 128, np.uint8)
+            picture[:height] = textures[scene][:height, place : place + width]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "yuv420p")))
         container.mux(stream.encode(None))
     return path
@@ -72,18 +73,28 @@ def test_every_source_and_one_picture_between_at_exact_times_with_the_sound(clie
     assert sounds[0] == sounds[1]
 
 
-def test_sources_reach_the_encoder_untouched(client, tmp_path):
-    source = moving(tmp_path / "in.mp4", range(0, 60, 3))
-    client.run(SERVICE, source, tmp_path / "out.mp4", options={"ratio": 3, **LOSSLESS})
-    assert (luma(tmp_path / "out.mp4")[::3] == luma(source)).all()
+@pytest.mark.parametrize("service", [SERVICE, NETWORK])
+def test_sources_stay_untouched_and_pictures_come_between(client, tmp_path, service):
+    """Of a size that is no multiple of what the network takes."""
+    positions = list(range(0, 48, 3))
+    source = moving(tmp_path / "in.mp4", positions, size=(106, 70))
+    truth = moving(tmp_path / "truth.mp4", range(0, 47), size=(106, 70))
+    client.run(service, source, tmp_path / "out.mp4", options={"ratio": 3, **LOSSLESS})
+    found, sources, between = (luma(path).astype(int) for path in (tmp_path / "out.mp4", source, truth))
+    assert (found[::3] == sources).all()
+    for place in range(1, 45):
+        if place % 3:
+            repeated = np.abs(sources[place // 3] - between[place])[8:-8, 8:-8].mean()
+            assert np.abs(found[place] - between[place])[8:-8, 8:-8].mean() < repeated / 2
 
 
-def test_chunks_and_streams_beside_it_never_change_a_byte(server, video, tmp_path):
+@pytest.mark.parametrize("service", [SERVICE, NETWORK])
+def test_chunks_and_streams_beside_it_never_change_a_byte(server, video, tmp_path, service):
     def run(job):
         number, (chunk, in_flight) = job
         path = tmp_path / f"{number}.mp4"
         with Client(server.grpc_url) as own:
-            own.run(SERVICE, video, path, options={"rate": 25}, chunk_packets=chunk, segments_in_flight=in_flight)
+            own.run(service, video, path, options={"rate": 25}, chunk_packets=chunk, segments_in_flight=in_flight)
         return path.read_bytes()
 
     alone = run((0, (8, 1)))

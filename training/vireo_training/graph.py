@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CONDITIONS", "OPSET", "UINT8", "Graph", "restoration_graph", "super_resolution_graph"]
+__all__ = ["CONDITIONS", "FLOAT", "OPSET", "UINT8", "Graph", "restoration_graph", "super_resolution_graph"]
 
 OPSET = 17
 """Old enough for every runtime of the last years (TensorRT 8.6, ONNX Runtime 1.12, OpenVINO 2023)."""
@@ -20,7 +20,8 @@ OPSET = 17
 _IR_VERSION = 8
 UINT8 = 2
 """onnx.TensorProto.UINT8"""
-_FLOAT = 1
+FLOAT = 1
+"""onnx.TensorProto.FLOAT"""
 
 CONDITIONS = ("strength", "quantizer_step", "loop_filter", "noise")
 """The columns of a restoration network's CONDITION: how much to repair, 0..1; the quantiser step in levels (see
@@ -66,22 +67,24 @@ class Graph:
         shape: dict[str, object] = {"kernel_shape": weight.shape[2:], "pads": [around] * 4, "strides": [stride] * 2}
         return self.add("Conv", source, *names, output=output, **shape)
 
-    def serialize(self, *, input_shape: Shape, output_shape: Shape, doc: str, conditions: int = 0) -> bytes:
-        """Check the graph and give the bytes of an ONNX file with UINT8 tensors INPUT and OUTPUT.
+    def serialize(
+        self, *, input_shape: Shape, output_shape: Shape, doc: str, conditions: int = 0, element: int = UINT8
+    ) -> bytes:
+        """Check the graph and give the bytes of an ONNX file with tensors INPUT and OUTPUT of type `element`.
 
         With `conditions` it also takes CONDITION, FLOAT (N, conditions).
         """
         import onnx
         from onnx import helper
 
-        inputs = [helper.make_tensor_value_info("INPUT", UINT8, input_shape)]
+        inputs = [helper.make_tensor_value_info("INPUT", element, input_shape)]
         if conditions:
-            inputs.append(helper.make_tensor_value_info("CONDITION", _FLOAT, ("N", conditions)))
+            inputs.append(helper.make_tensor_value_info("CONDITION", FLOAT, ("N", conditions)))
         graph = helper.make_graph(
             self._nodes,
             self.name,
             inputs,
-            [helper.make_tensor_value_info("OUTPUT", UINT8, output_shape)],
+            [helper.make_tensor_value_info("OUTPUT", element, output_shape)],
             self._constants,
             doc_string=doc,
         )
@@ -102,7 +105,7 @@ def super_resolution_graph(weights: Mapping[str, NDArray[np.float32]]) -> bytes:
     # positively homogeneous, f(255 x) = 255 f(x), so multiplying every bias by 255 does both at once, at no cost.
     graph = Graph("vireo_super_resolution_x2")
     layers = sum(name.startswith("body.") and name.endswith(".weight") for name in weights)
-    pixels = value = graph.add("Cast", "INPUT", output="pixels", to=_FLOAT)
+    pixels = value = graph.add("Cast", "INPUT", output="pixels", to=FLOAT)
     for index in range(layers):
         weight, bias = weights[f"body.{index}.weight"], weights[f"body.{index}.bias"] * np.float32(255)
         value = graph.convolution(value, weight, bias, output=f"body.{index}")
@@ -150,7 +153,7 @@ def restoration_graph(weights: Mapping[str, NDArray[np.float32]]) -> bytes:
     graph.split(leaning, leanings)
 
     # 2. The repair, at half the size; 255 goes into the weights, see Note [Scaling inside the graph]
-    pixels = value = graph.add("Cast", "INPUT", output="pixels", to=_FLOAT)
+    pixels = value = graph.add("Cast", "INPUT", output="pixels", to=FLOAT)
     for index in range(layers):
         weight, bias = weights[f"body.{index}.weight"], weights[f"body.{index}.bias"]
         weight = weight / np.float32(255) if index == 0 else weight

@@ -17,6 +17,7 @@ from vireo_server.errors import SettingError
 
 if TYPE_CHECKING:
     from vireo_server.runtimes.engines import EngineSettings, LibraryName
+    from vireo_server.settings import Interface
 
 Rows = npt.NDArray[np.uint8]
 #: What a network takes beside its picture: input's name -> `(R, K) float32`, one row a picture.
@@ -54,10 +55,12 @@ def load_runtime(
     path: Path,
     *,
     threads: int,
+    interface: Interface = "picture",
     engine: EngineSettings | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> Runtime:
-    """The network in `path`, behind the runtime called `name`; `threads` 0 means one a core.
+    """The network in `path`, behind the runtime called `name`; `threads` 0 means one a core. `interface`: what its
+    input is, see `NetworkSettings`.
 
     `engine` is for TensorRT; `note` is told of what takes long.
 
@@ -71,7 +74,7 @@ def load_runtime(
         raise SettingError(f"parameter runtime is {name!r}; allowed: {', '.join(RUNTIMES)}")
     if not path.is_file():
         raise SettingError(f"there is no network at {path}; put the ONNX file there or set the parameter 'file'")
-    model = adapt(path)
+    model = adapt(path, interface=interface)
     cores = threads or len(os.sched_getaffinity(0))
     if is_identity(model):
         return Identity(model, threads=cores)
