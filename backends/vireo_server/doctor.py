@@ -51,7 +51,7 @@ def uses(machine: Machine, repository: Repository) -> list[Uses]:
                 runtime = read_parameter(config, "runtime") or NetworkSettings.runtime
                 networks.append(f"{model} by {runtime}")
                 fault = fault or _runtime_fault(machine, runtime)
-        found.append(Uses(service=service, network=", ".join(networks) or "none", fault=fault))
+        found.append(Uses(service=service, network=", ".join(networks) or "no network", fault=fault))
     return found
 
 

@@ -92,6 +92,16 @@ def pictures(config, names, *, batched):
     return {name: changed[name] for name in names & set(changed) if interleaved or config.backend == "encode"}
 
 
+@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("*/configs/*.pbtxt")), ids=lambda path: path.stem)
+def test_an_alternative_configuration_has_the_same_tensors_and_batches(path):
+    config, usual = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig()), CONFIGS[path.parents[1].name]
+    assert config.name == usual.name
+    assert tensors_of(config.input) == tensors_of(usual.input)
+    assert tensors_of(config.output) == tensors_of(usual.output)
+    assert config.max_batch_size == usual.max_batch_size
+    assert config.dynamic_batching.preserve_ordering
+
+
 @pytest.mark.parametrize("model", [name for name in MODELS if CONFIGS[name].backend])
 def test_every_backend_has_a_door(model):
     assert (BACKENDS / CONFIGS[model].backend / "model.py").is_file()

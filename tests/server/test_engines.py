@@ -99,6 +99,33 @@ def test_half_precision_computes_nearly_the_same(network):
     assert np.abs(exact.astype(int) - half).max() <= 1
 
 
+@pytest.fixture
+def quantised(tmp_path):
+    """A convolution in INT8 between QuantizeLinear and DequantizeLinear, as quantisers export it."""
+    rng = np.random.default_rng(0)
+    weight = numpy_helper.from_array(rng.integers(-127, 128, (3, 3, 3, 3)).astype(np.int8), "w8")
+    numbers = {"xs": np.float32(1 / 127), "ws": np.float32(1 / 2000), "zero": np.int8(0)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "xs", "zero"], ["x8"]),
+        helper.make_node("DequantizeLinear", ["x8", "xs", "zero"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["w8", "ws", "zero"], ["wd"]),
+        helper.make_node("Conv", ["xd", "wd"], ["y"], pads=[1, 1, 1, 1]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, f"{name}h", f"{name}w"]) for name in "xy")
+    tensors = [weight, *(numpy_helper.from_array(np.asarray(value), name) for name, value in numbers.items())]
+    graph = helper.make_graph(nodes, "test", [x], [y], tensors)
+    path = tmp_path / "quantised.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_a_quantised_network_runs_and_becomes_an_engine(library, quantised):
+    batch = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 24), dtype=np.uint8)
+    results = [next(load_runtime(name, quantised, threads=1).run([batch])) for name in ("openvino", "onnxruntime")]
+    assert np.abs(results[0].astype(int) - results[1]).max() <= 1
+    assert build_engine(adapt(quantised), SMALL, library=library, capabilities=["8.9"])
+
+
 def test_a_network_with_numbers_beside_the_picture(library, tmp_path):
     nodes = [
         helper.make_node("Unsqueeze", ["s", "axes"], ["s4"]),
