@@ -99,7 +99,8 @@ class ServerWatch:
 
     def _watch(self) -> None:
         signs = 0.0
-        while not self._stopped.wait(_LOOK_SECONDS):
+        # The first look is at once: a stage that dies in the first moment and is back in the next shows by its counts.
+        while not self._stopped.is_set():
             try:
                 counts = self._transport.stage_counts(self._service)
             except UnavailableError:
@@ -119,6 +120,7 @@ class ServerWatch:
                 with self._lock:
                     sequences = [connection.sequence for connection in self._connections]
                 self._transport.keep_alive(self._service, sequences)
+            self._stopped.wait(_LOOK_SECONDS)
 
     def _compare(self, counts: Mapping[str, int]) -> None:
         with self._lock:

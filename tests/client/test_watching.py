@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""What a client notices while it waits."""
+
+import threading
+import time
+
+import pytest
+from vireo_client import watching
+from vireo_client.errors import StageDiedError
+
+
+class Stages:
+    """A server whose one stage was replaced after the first look, before it had answered anything again."""
+
+    url = "here"
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.looked = threading.Event()
+
+    def stage_counts(self, service: str) -> dict[str, int]:
+        self.looks += 1
+        self.looked.set()
+        return {"stage": 5 if self.looks == 1 else 0}
+
+    def keep_alive(self, service: str, sequences: list[str]) -> None:
+        pass
+
+
+def test_the_first_look_is_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_LOOK_SECONDS", 1000.0)
+    stages = Stages()
+    watch = watching.ServerWatch(stages, "service")
+    assert stages.looked.wait(10)
+    watch.stop()
+
+
+def test_a_stage_that_was_replaced_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_LOOK_SECONDS", 0.01)
+    stages = Stages()
+    watch = watching.ServerWatch(stages, "service")
+    moment = watch.moment()
+    while stages.looks < 3:
+        time.sleep(0.01)
+    with pytest.raises(StageDiedError, match="replaced stage while the segment was in it"):
+        watch.check((0, moment[1]))
+    watch.stop()
