@@ -22,6 +22,7 @@ class TritonPythonModel:
             folder / settings.file,
             threads=settings.threads,
             interface=settings.interface,
+            bits=settings.bits,
             engine=settings.engine,
             note=lambda text: log_warning(f"{self.model}: {text}"),
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Networks as people export them, made to take and give UINT8 pictures.
+"""Networks as people export them, made to take and give UINT8 pictures, or UINT16 ones for HDR.
 
 # Note [Pixels cross a stage border as UINT8]
 FP32 tensors between stages are four times the copies: 24-26 frames/s against 30-31 with UINT8 on the same machine. So
@@ -12,19 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from vireo_server.errors import SettingError
+from vireo_server.formats import Bits
 from vireo_server.interpolation_input import interpolation_input
 from vireo_server.settings import Interface
 
+#: Half precision is too coarse for 16 bits, and for PQ's arithmetic.
+_FLOATS: dict[Bits, tuple[str, ...]] = {8: ("FLOAT", "FLOAT16"), 16: ("FLOAT",)}
 
-def adapt(path: Path, *, interface: Interface = "picture") -> bytes:
-    """An ONNX picture network as bytes, with UINT8 input and output `(N, 3, H, W)`.
+
+def adapt(path: Path, *, bits: Bits = 8, interface: Interface = "picture") -> bytes:
+    """An ONNX picture network as bytes, with UINT8 (or UINT16, by `bits`) input and output `(N, 3, H, W)`.
 
     Beside the picture it may take rows of numbers, FLOAT `(N, K)`, which are left as they are. With interface
     "interpolation" its input are the planes of RIFE's files; see `interpolation_input`.
 
-    A floating-point input is taken as RGB in 0..1: `cast(x) / 255` goes before it; a floating-point output likewise:
-    `cast(round(clip(y, 0, 1) * 255))` goes behind it, rounding half to even as `torch.round` does. Weights stored
-    beside the file are read with it.
+    A floating-point input is taken as RGB in 0..1: `cast(x) / 255` (65535) goes before it; a floating-point output
+    likewise: `cast(round(clip(y, 0, 1) * 255))` goes behind it, rounding half to even as `torch.round` does. Weights
+    stored beside the file are read with it.
 
     Raises:
         SettingError: not ONNX, or not one picture in and one picture out.
@@ -47,13 +51,13 @@ def adapt(path: Path, *, interface: Interface = "picture") -> bytes:
             f"{path} has {names}; a network of a service has one picture as input and one output; numbers beside the "
             "picture are FLOAT [N, K]"
         )
+    _check_shape(path, outputs[0], what="output")
     if interface == "interpolation":
-        _check_shape(path, outputs[0], what="output")
         interpolation_input(onnx, model, path, pictures[0])
     else:
-        _check_shape(path, pictures[0])
-        _adapt_input(onnx, model, path, pictures[0])
-    _adapt_output(onnx, model, path, outputs[0])
+        _check_shape(path, pictures[0], what="input")
+        _adapt_input(onnx, model, path, pictures[0], bits)
+    _adapt_output(onnx, model, path, outputs[0], bits)
     return bytes(model.SerializeToString())
 
 
@@ -62,29 +66,35 @@ def _is_condition(onnx: Any, value: Any) -> bool:
     return kind.elem_type == onnx.TensorProto.FLOAT and len(kind.shape.dim) == 2
 
 
-def _check_shape(path: Path, value: Any, *, what: str = "input") -> None:
+def _check_shape(path: Path, value: Any, *, what: str) -> None:
     dims = value.type.tensor_type.shape.dim
+    if what == "output" and not dims:
+        return  # An exporter may leave it open; it is seen with the first picture.
     if len(dims) != 4 or (dims[1].HasField("dim_value") and dims[1].dim_value != 3):
         shape = [dim.dim_value or dim.dim_param or "?" for dim in dims]
         raise SettingError(f"{path}: {what} {value.name!r} has the shape {shape}; allowed: [N, 3, H, W], planar RGB")
 
 
-def _floating(onnx: Any, path: Path, value: Any) -> bool:
-    """Whether a tensor is floating point (to be adapted) rather than UINT8."""
-    kind = value.type.tensor_type.elem_type
-    if kind == onnx.TensorProto.UINT8:
+def _floating(onnx: Any, path: Path, value: Any, bits: Bits) -> bool:
+    """Whether a tensor is floating point (to be adapted) rather than whole numbers of `bits` bits."""
+    name = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
+    if name == f"UINT{bits}":
         return False
-    if kind in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16):
+    if name in _FLOATS[bits]:
         return True
-    name = onnx.TensorProto.DataType.Name(kind)
-    raise SettingError(f"{path}: tensor {value.name!r} is {name}; allowed: UINT8, FLOAT, FLOAT16")
+    allowed = ", ".join((f"UINT{bits}", *_FLOATS[bits]))
+    raise SettingError(f"{path}: tensor {value.name!r} is {name}; allowed with {bits} bits: {allowed}")
 
 
-def _adapt_input(onnx: Any, model: Any, path: Path, value: Any) -> None:
-    if not _floating(onnx, path, value):
+def _integer(onnx: Any, bits: Bits) -> int:
+    return int(onnx.TensorProto.DataType.Value(f"UINT{bits}"))
+
+
+def _adapt_input(onnx: Any, model: Any, path: Path, value: Any, bits: Bits) -> None:
+    if not _floating(onnx, path, value, bits):
         return
     helper, kind, name = onnx.helper, value.type.tensor_type.elem_type, value.name
-    scale = helper.make_tensor("vireo_scale_in", kind, [], [1 / 255])
+    scale = helper.make_tensor("vireo_scale_in", kind, [], [1 / ((1 << bits) - 1)])
     model.graph.initializer.append(scale)
     nodes = [
         helper.make_node("Cast", ["vireo_input"], ["vireo_cast"], to=kind),
@@ -93,22 +103,22 @@ def _adapt_input(onnx: Any, model: Any, path: Path, value: Any) -> None:
     for node in reversed(nodes):
         model.graph.node.insert(0, node)
     value.name = "vireo_input"
-    value.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    value.type.tensor_type.elem_type = _integer(onnx, bits)
 
 
-def _adapt_output(onnx: Any, model: Any, path: Path, value: Any) -> None:
-    if not _floating(onnx, path, value):
+def _adapt_output(onnx: Any, model: Any, path: Path, value: Any, bits: Bits) -> None:
+    if not _floating(onnx, path, value, bits):
         return
     helper, kind, name = onnx.helper, value.type.tensor_type.elem_type, value.name
-    for label, number in (("vireo_zero", 0.0), ("vireo_one", 1.0), ("vireo_scale_out", 255.0)):
+    for label, number in (("vireo_zero", 0.0), ("vireo_one", 1.0), ("vireo_scale_out", (1 << bits) - 1.0)):
         model.graph.initializer.append(helper.make_tensor(label, kind, [], [number]))
     model.graph.node.extend(
         [
             helper.make_node("Clip", [name, "vireo_zero", "vireo_one"], ["vireo_clipped"]),
             helper.make_node("Mul", ["vireo_clipped", "vireo_scale_out"], ["vireo_scaled"]),
             helper.make_node("Round", ["vireo_scaled"], ["vireo_rounded"]),
-            helper.make_node("Cast", ["vireo_rounded"], ["vireo_output"], to=onnx.TensorProto.UINT8),
+            helper.make_node("Cast", ["vireo_rounded"], ["vireo_output"], to=_integer(onnx, bits)),
         ]
     )
     value.name = "vireo_output"
-    value.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    value.type.tensor_type.elem_type = _integer(onnx, bits)

@@ -14,6 +14,8 @@ from vireo_server.errors import BadInput, StageError
 
 PixelFormat = Literal["nv12", "p010"]
 Layout = Literal["planar", "interleaved"]
+#: Bits of a sample of a network's pictures: UINT8 or UINT16 tensors.
+Bits = Literal[8, 16]
 
 #: Columns of TIMING, int64 (T, 4).
 PTS, DURATION, KIND, ROW = range(4)

@@ -13,6 +13,7 @@ from typing import Any
 
 from vireo_kernels.curves import PRIMARIES, WHITE
 from vireo_kernels.tone_mapping import HDR_PEAK
+from vireo_media.description import HDR_TRANSFERS
 
 from vireo_server.errors import BadInput
 from vireo_server.formats import Color, Format
@@ -24,6 +25,15 @@ HDR10_COLOR = Color(matrix="bt2020nc", range="tv", transfer="smpte2084", primari
 
 #: The black of the mastering display that we claim, in cd/m2.
 _BLACK = (50, 10_000)
+
+
+def require_sdr(format: Format, *, stage: str) -> None:
+    """Raise BadInput where frames are HDR already."""
+    if format.color.transfer in HDR_TRANSFERS:
+        raise BadInput(
+            f"the source is HDR already (transfer {format.color.transfer!r}); allowed: SDR; use it as it is",
+            stage=stage,
+        )
 
 
 def hdr10_format(format: Format, *, light: int, stage: str) -> Format:

@@ -14,9 +14,10 @@ from vireo_server.wire import Request, log_error
 def infer(runtime: Runtime, requests: Sequence[Request], *, model: str) -> None:
     """Answer every request, each as soon as its own rows are done rather than when the whole batch is.
 
-    INPUT is `(R, 3, H, W) uint8`, OUTPUT `(R, C, H', W') uint8`; what the network takes beside the picture are inputs
-    of their own names, `(R, K) float32`. A network cannot pass an error on in FORMAT, which
-    it never sees, so it answers with one; the stages behind then miss the chunk, and the caller aborts the stream.
+    INPUT is `(R, 3, H, W)`, OUTPUT `(R, C, H', W')`, both uint8 or both uint16; what the network takes
+    beside the picture are inputs of their own names, `(R, K) float32`. A network cannot pass an error on in FORMAT,
+    which it never sees, so it answers with one; the stages behind then miss the chunk, and the caller aborts the
+    stream.
     """
     waiting = list(requests)
     try:

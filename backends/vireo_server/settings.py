@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 from vireo_media.sampling import Sampling
 
 from vireo_server.errors import SettingError
-from vireo_server.formats import Layout
+from vireo_server.formats import Bits, Layout
 from vireo_server.runtimes.engines import EngineSettings
 
 _S = TypeVar("_S")
@@ -74,6 +74,10 @@ class PreprocessSettings:
     #: How a picture of another size is brought to such a multiple: "edge" repeats its last column and row, "none"
     #: refuses it.
     padding: str = "edge"
+    #: Bits of a sample of INPUT: 8 or 16.
+    bits: Bits = 8
+    #: What the network makes of its input: "same", or "hdr10" where it takes SDR and gives PQ of BT.2020 primaries.
+    gives: str = "same"
     idle_seconds: float = 120.0
 
     def __post_init__(self) -> None:
@@ -93,6 +97,11 @@ class PreprocessSettings:
             raise SettingError(f"parameter padding is {self.padding!r}; allowed: edge, none")
         if self.slots != "pairs" and (self.multiple, self.padding) != (1, "edge"):
             raise SettingError("parameters multiple and padding belong to slots 'pairs'; remove them")
+        _check_bits(self.bits)
+        if self.gives not in ("same", "hdr10"):
+            raise SettingError(f"parameter gives is {self.gives!r}; allowed: same, hdr10")
+        if self.gives == "hdr10" and self.ten_bit == "untouched":
+            raise SettingError("parameter ten_bit is 'untouched', but with gives hdr10 allowed is only convert")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +130,8 @@ class NetworkSettings:
     #: What its input is: "picture", RGB; "interpolation", two pictures and where between them the wanted one lies, the
     #: 7 or 11 planes of RIFE's files.
     interface: Interface = "picture"
+    #: Bits of a sample of INPUT and OUTPUT: 8 or 16.
+    bits: Bits = 8
     #: Threads of the runtime; 0: one a core.
     threads: int = 0
     #: TensorRT: pictures that are computed at a time.
@@ -138,6 +149,9 @@ class NetworkSettings:
             raise SettingError(f"parameter interface is {self.interface!r}; allowed: {', '.join(get_args(Interface))}")
         if self.threads < 0:
             raise SettingError(f"parameter threads is {self.threads}; allowed: 0 (one a core) or more")
+        _check_bits(self.bits)
+        if self.bits > 8 and self.interface != "picture":
+            raise SettingError(f"parameter bits is {self.bits}; with interface {self.interface!r} allowed is 8")
         self.engine  # noqa: B018 - checks them
 
     @property
@@ -262,6 +276,11 @@ def _json(name: str, text: str) -> None:
         json.loads(text)
     except json.JSONDecodeError as error:
         raise SettingError(f"parameter {name} is not JSON ({error}): {text[:80]!r}; write for example {{}}") from error
+
+
+def _check_bits(bits: int) -> None:
+    if bits not in get_args(Bits):
+        raise SettingError(f"parameter bits is {bits}; allowed: {', '.join(map(str, get_args(Bits)))}")
 
 
 def _positive(settings: Any) -> None:

@@ -28,7 +28,7 @@ from vireo_server.formats import (
     frame_shape,
     spare_rows,
 )
-from vireo_server.hdr import DITHER, HDR10_COLOR, hdr10_format
+from vireo_server.hdr import DITHER, HDR10_COLOR, hdr10_format, require_sdr
 from vireo_server.sequences import Stage
 from vireo_server.settings import ToneMappingSettings
 from vireo_server.tags import NOTHING, color_spec
@@ -88,11 +88,7 @@ class Mapping(ABC):
 
 class _ToHdr10(Mapping):
     def open(self, format: Format) -> None:
-        if format.color.transfer in HDR_TRANSFERS:
-            raise BadInput(
-                f"the source is HDR already (transfer {format.color.transfer!r}); allowed: SDR; use it as it is",
-                stage=STAGE,
-            )
+        require_sdr(format, stage=STAGE)
         super().open(format)
 
     def format(self, format: Format) -> Format:

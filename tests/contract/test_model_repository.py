@@ -88,6 +88,9 @@ def pictures(config, names, *, batched):
     if interpolates and "INPUT" in names:
         return {name: (kind, dims[batched:]) for name, (kind, dims) in PAIRS.items()}
     interleaved = config.backend == "script" or config.parameters["layout"].string_value == "interleaved"
+    if config.parameters["bits"].string_value == "16":
+        full = {name: (UINT16, TENSORS[name][1]) for name in names & {"INPUT", "OUTPUT"}}
+        return {name: (kind, dims[1:] if config.max_batch_size else dims) for name, (kind, dims) in full.items()}
     changed = {"OUTPUT": ANY} if config.backend == "encode" else {"INPUT": INTERLEAVED, "OUTPUT": INTERLEAVED}
     return {name: changed[name] for name in names & set(changed) if interleaved or config.backend == "encode"}
 

@@ -153,6 +153,29 @@ def test_hdr10_is_said_in_the_container_and_in_the_stream(client, sdr, tmp_path,
         assert b"clli" in head
 
 
+def test_the_method_network_is_the_service_of_the_network(client, sdr, tmp_path):
+    """The network that is shipped is the direct mapping: the same codes, but where 16 bits differ in the last one."""
+    options = {"method": "network", "crf": 0, "dither": False}
+    client.run("sdr_to_hdr", sdr, tmp_path / "out.mp4", options=options, chunk_packets=5)
+    client.run("sdr_to_hdr_network", sdr, tmp_path / "same.mp4", options={"crf": 0, "dither": False})
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "same.mp4").read_bytes()
+    described = probe(MediaSource(tmp_path / "out.mp4")).description
+    assert described.color["transfer"] == "smpte2084"
+    assert not any((described.hdr["content_light"] or {}).values()), "0 is unknown"
+    for plane, wanted in zip(codes(tmp_path / "out.mp4")[30], expected(30, dither=False), strict=True):
+        difference = np.abs(plane.astype(int) - wanted)
+        assert difference.max() <= 1
+        assert difference.mean() < 0.02
+
+
+def test_a_network_is_dithered_too(client, sdr, tmp_path):
+    client.run("sdr_to_hdr_network", sdr, tmp_path / "out.mp4", options={"crf": 0, "max_cll": 203})
+    white = codes(tmp_path / "out.mp4")[7][0][:60, :78]
+    assert set(np.unique(white)) == {572, 573}
+    light = probe(MediaSource(tmp_path / "out.mp4")).description.hdr["content_light"]
+    assert light == {"max_content": 203, "max_average": 0}
+
+
 def test_the_caller_may_say_the_light_levels(client, sdr, tmp_path):
     client.run("sdr_to_hdr", sdr, tmp_path / "out.mp4", options={"max_cll": 180, "max_fall": 90})
     told = probe(MediaSource(tmp_path / "out.mp4")).description.hdr
@@ -207,6 +230,7 @@ def test_there_and_back(client, sdr, hdr, tmp_path):
     ("service", "source", "options", "said"),
     [
         ("sdr_to_hdr", "hdr", {}, "the source is HDR, its transfer is 'smpte2084'; allowed is SDR"),
+        ("sdr_to_hdr", "hdr", {"method": "network"}, "service 'sdr_to_hdr_network': the source is HDR"),
         ("hdr_to_sdr", "sdr", {}, "the source is SDR, its transfer is 'bt709'; allowed is HDR (smpte2084 or"),
         ("sdr_to_hdr", "sdr", {"codec": "h264"}, "option 'codec' cannot be 'h264'; allowed is 'hevc', 'av1' (HDR10 is"),
         ("sdr_to_hdr", "sdr", {"codec": "vp9"}, "option 'codec' cannot be 'vp9'; allowed is 'hevc', 'av1' (HDR10 is"),
@@ -237,6 +261,7 @@ def test_a_caller_without_the_client_is_refused_too(call, clip):
             {"options": {"method": "network"}},
             "option method is 'network'; allowed: direct, bt2446a, bt24",
         ),
+        ("sdr_to_hdr_network", {"color": {"transfer": "arib-std-b67"}}, "preprocess: the source is HDR already"),
         ("sdr_to_hdr", {"options": {"max_fall": "many"}}, "option max_fall is 'many'; allowed: 0 (unknown) to 10000"),
         ("sdr_to_hdr", {"color": {"transfer": "log100"}}, "the source's transfer is 'log100'; allowed: bt709"),
     ):

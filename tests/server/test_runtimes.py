@@ -5,9 +5,15 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from vireo_server.errors import SettingError
 
 RUNTIMES = ["openvino", "onnxruntime"]
-KINDS = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
+KINDS = {
+    "uint8": TensorProto.UINT8,
+    "uint16": TensorProto.UINT16,
+    "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
+}
 
 
 def save(path, nodes, initializers=(), *, kind="float32", inputs=("x",), shape=("N", 3, "H", "W")):
@@ -87,7 +93,9 @@ def test_an_identity_in_any_type_is_an_identity(kind, tmp_path):
 
     path = save(tmp_path / "identity.onnx", [helper.make_node("Identity", ["x"], ["y"])], kind=kind)
     batch = np.arange(256 * 3, dtype=np.uint32).astype(np.uint8).reshape(1, 3, 16, 16)
-    (output,) = load_runtime("openvino", path, threads=1).run([batch])
+    batch = batch.astype(np.uint16) * 257 if kind == "uint16" else batch
+    (output,) = load_runtime("openvino", path, threads=1, bits=16 if kind == "uint16" else 8).run([batch])
+    assert output.dtype == batch.dtype
     assert np.array_equal(output, batch)
 
 
@@ -147,3 +155,43 @@ def test_numbers_beside_the_picture_belong_to_their_rows(name, tmp_path):
     told = [{"CONDITION": np.array(rows, np.float32) / 255} for rows in ([[1, 1], [2, 2], [3, 3]], [[4, 4], [5, 5]])]
     levels = [output[:, 0, 0, 0].tolist() for output in runtime.run(batches, told)]
     assert levels == [[2, 4, 6], [8, 10]]
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_a_network_of_16_bits_loses_none_of_them(name, blur):
+    """For HDR: UINT16 in and out of a float graph."""
+    from vireo_server.runtimes import load_runtime
+
+    batch = np.random.default_rng(0).integers(0, 65536, (2, 3, 18, 26)).astype(np.uint16)
+    (output,) = load_runtime(name, blur, threads=1, bits=16).run([batch])
+    padded = np.pad(batch.astype(np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    mean = sum(padded[:, :, y : y + 18, x : x + 26] for y in range(3) for x in range(3)) / 9
+    assert output.dtype == np.uint16
+    assert np.abs(output - mean).max() <= 0.5 + 0.02
+
+
+def test_a_network_that_does_not_fit_16_bits_is_refused(tmp_path):
+    from vireo_server.runtimes import load_runtime
+
+    same = [helper.make_node("Identity", ["x"], ["y"])]
+    for kind, said in (("uint8", "is UINT8; allowed with 16 bits: UINT16, FLOAT"), ("float16", "is FLOAT16; allowed")):
+        with pytest.raises(SettingError, match=said):
+            load_runtime("openvino", save(tmp_path / f"{kind}.onnx", same, kind=kind), threads=1, bits=16)
+    with pytest.raises(SettingError, match="bits is 16; with runtime tensorrt allowed is 8"):
+        load_runtime("tensorrt", save(tmp_path / "float.onnx", same), threads=1, bits=16)
+    with pytest.raises(SettingError, match="is UINT16; allowed with 8 bits: UINT8, FLOAT, FLOAT16"):
+        load_runtime("openvino", save(tmp_path / "uint16.onnx", same, kind="uint16"), threads=1)
+
+
+def test_an_output_of_other_channels_is_refused_when_the_network_is_loaded(tmp_path):
+    from vireo_server.runtimes import load_runtime
+
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMean", ["x"], ["y"], axes=[1])],
+        "grey",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("N", 3, "H", "W"))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ("N", 1, "H", "W"))],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "g.onnx")
+    with pytest.raises(SettingError, match=r"output 'y' has the shape \['N', 1, 'H', 'W'\]; allowed: \[N, 3, H, W\]"):
+        load_runtime("openvino", tmp_path / "g.onnx", threads=1)

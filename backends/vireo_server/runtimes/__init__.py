@@ -8,18 +8,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vireo_server.errors import SettingError
+from vireo_server.formats import Bits
 
 if TYPE_CHECKING:
     from vireo_server.runtimes.engines import EngineSettings, LibraryName
     from vireo_server.settings import Interface
 
-Rows = npt.NDArray[np.uint8]
+#: Pictures, uint8 or uint16 as the network was loaded for.
+Rows = npt.NDArray[Any]
 #: What a network takes beside its picture: input's name -> `(R, K) float32`, one row a picture.
 Conditions = Mapping[str, npt.NDArray[np.float32]]
 #: Computes one row: input `(1, 3, H, W)`, its conditions, output written into `(1, C, H', W')`.
@@ -30,7 +32,7 @@ RUNTIMES = ("openvino", "onnxruntime", "tensorrt", "tensorrt_rtx")
 
 
 class Runtime(ABC):
-    """A loaded network: planar RGB `(R, 3, H, W) uint8` to `(R, C, H', W') uint8`, every row by itself.
+    """A loaded network: planar RGB `(R, 3, H, W)` to `(R, C, H', W')` of the same dtype, every row by itself.
 
     `conditions` are the names of the inputs that it has beside the picture; every `run` must give them.
 
@@ -55,12 +57,13 @@ def load_runtime(
     path: Path,
     *,
     threads: int,
+    bits: Bits = 8,
     interface: Interface = "picture",
     engine: EngineSettings | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> Runtime:
-    """The network in `path`, behind the runtime called `name`; `threads` 0 means one a core. `interface`: what its
-    input is, see `NetworkSettings`.
+    """The network in `path`, behind the runtime called `name`; `threads` 0 means one a core. Pictures have `bits` bits
+    a sample; `interface`: what its input is, see `NetworkSettings`.
 
     `engine` is for TensorRT; `note` is told of what takes long.
 
@@ -74,7 +77,11 @@ def load_runtime(
         raise SettingError(f"parameter runtime is {name!r}; allowed: {', '.join(RUNTIMES)}")
     if not path.is_file():
         raise SettingError(f"there is no network at {path}; put the ONNX file there or set the parameter 'file'")
-    model = adapt(path, interface=interface)
+    if bits > 8 and name.startswith("tensorrt"):
+        raise SettingError(
+            f"parameter bits is {bits}; with runtime {name} allowed is 8; choose openvino or onnxruntime"
+        )
+    model = adapt(path, bits=bits, interface=interface)
     cores = threads or len(os.sched_getaffinity(0))
     if is_identity(model):
         return Identity(model, threads=cores)
@@ -110,7 +117,7 @@ def run_rows(
     One picture is enough work for a core, and a batch of them only falls out of the cache: rows on one thread each run
     faster than batches on all threads. And a row computed alone has the same bits in any company.
     """
-    outputs = [np.empty((len(batch), *shape), np.uint8) for batch in batches]
+    outputs = [np.empty((len(batch), *shape), batch.dtype) for batch in batches]
     pending = [
         [
             pool.submit(

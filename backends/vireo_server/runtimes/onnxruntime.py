@@ -25,6 +25,8 @@ class ONNXRuntime(Runtime):
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         by_rank = {len(value.shape): value.name for value in self._session.get_inputs()}
         self._input = by_rank[4]
+        kinds = {value.name: value.type for value in self._session.get_inputs()}
+        self._dtype = np.uint16 if kinds[self._input] == "tensor(uint16)" else np.uint8
         self._widths = {value.name: value.shape[1] for value in self._session.get_inputs() if len(value.shape) == 2}
         self.conditions = tuple(self._widths)
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
@@ -43,6 +45,6 @@ class ONNXRuntime(Runtime):
         """The shape of a row's output, which only a run tells; asked once a size."""
         if shape not in self._shapes:
             nothing = {name: np.zeros((1, width), np.float32) for name, width in self._widths.items()}
-            output = self._session.run(None, {self._input: np.zeros((1, *shape), np.uint8), **nothing})[0]
+            output = self._session.run(None, {self._input: np.zeros((1, *shape), self._dtype), **nothing})[0]
             self._shapes[shape] = output.shape[1:]
         return self._shapes[shape]
