@@ -37,10 +37,11 @@ _NO_GPU = (
 )
 # What Triton prints without a level, and is no model's; the last is said better by whoever started the server.
 _TRITON_PRINTS = ("+", "|", "Signal (", " Non-graceful termination detected", "error: creating server")
-# What Triton calls an error when a caller hangs up, and when we stop it with requests under way.
+# What Triton and its HTTP library call errors when a caller hangs up, and when we stop it with requests under way.
 # An abort begins a sequence anew, to end it.
 _NO_ERRORS = (
     "HandleCancellation called even when",
+    "ODDITY, resuming when not paused",
     "failed to stop server: Internal - Exit timeout expired",
     "has a conflict. The previous sequence did not end before this sequence start",
 )

@@ -23,6 +23,7 @@ TIME = "1122 13:19:46.456883 6882"
         ("+--------+---------+--------+", None),
         ("| decode | 1       | READY  |", None),
         ("Signal (15) received.", None),
+        ("[ERROR] evhtp.c:3130     ODDITY, resuming when not paused?!? :: (errno: None)", None),
         ("", None),
     ],
 )
