@@ -40,7 +40,7 @@ perf-full: $(INSTALLED) ## The same with more repetitions: about 40 minutes
 perf-analyzer: $(INSTALLED) ## perf_analyzer on every service
 	$(BIN)/python -m perf.analyzer
 
-soak: $(INSTALLED) ## Fuzzed input, kills at random moments, clips by the hundred: about an hour
+soak: $(INSTALLED) ## Fuzzed input, kills at random moments, clips by the hundred: about 10 minutes
 	$(BIN)/python -m perf.soak
 
 check: $(INSTALLED) ## Format, lint and types
