@@ -122,7 +122,7 @@ class Decoder:
                 self._keys.add(pts)
         if not data:
             return []  # To libav an empty packet is the end. Its picture is missed when the stream ends.
-        self._decoded_until = dts
+        self._decoded_until = max(self._decoded_until, dts if dts != UNKNOWN else pts)
         packet = libav_packet(data, pts=pts, dts=dts, duration=max(duration, 0), time_base=self._time_base)
         packet.is_keyframe = bool(flags & _KEY)  # PNG adds a picture that is none to the one before it.
         return self._deinterlaced(self._pictures(self._decoded(packet, pts)))
@@ -201,28 +201,30 @@ class Decoder:
                 self._discarded.discard(pts)
                 continue
             self._check(frame, pts)
-            if self._conceals and pts != UNKNOWN:
+            if pts == UNKNOWN:  # Then the decoder's order is all there is.
+                pictures += [*self._in_order(all_of_them=True), Picture(frame, pts, duration)]
+            else:
                 insort(self._early, Picture(frame, pts, duration), key=lambda picture: picture.pts)
-                continue
-            self._check_order(pts)
-            pictures.append(Picture(frame, pts, duration))
         return pictures + self._in_order()
 
-    def _in_order(self) -> list[Picture]:
+    def _in_order(self, *, all_of_them: bool = False) -> list[Picture]:
         """The pictures that are next, and what stands in for lost ones before them.
 
-        Where data is missing a decoder may give pictures too early. No packet that is still to come is shown before
-        it is decoded, so what is shown before the decoding time of the last packet is complete.
+        Where a key packet is missing, or a container's times contradict the order that was coded, a decoder gives
+        pictures out of the order of their times. No packet that is still to come is shown before it is decoded, so
+        what is shown before the decoding time of the last packet is complete.
         """
         ready: list[Picture] = []
+        all_of_them = all_of_them or self._flushed
         while self._early and (
-            self._flushed or self._early[0].pts <= self._decoded_until or len(self._early) > _DEEPEST_REORDERING
+            all_of_them or self._early[0].pts <= self._decoded_until or len(self._early) > _DEEPEST_REORDERING
         ):
             picture = self._early.pop(0)
             if picture.pts in self._filled:
                 continue  # It came after a later one, and its place was filled.
             self._check_order(picture.pts)
-            ready += self._fill(picture.frame, before=picture.pts)
+            if self._conceals:
+                ready += self._fill(picture.frame, before=picture.pts)
             self._last = picture.frame
             ready.append(picture)
         return ready
@@ -262,15 +264,12 @@ class Decoder:
             )
 
     def _check_order(self, pts: int) -> None:
-        """A damaged header can join two packets into one, whose picture then has the time of an earlier one, and a
-        missing key packet can mislead the decoder's own reordering.
-        """
-        if pts == UNKNOWN:
-            return
+        """A damaged header can join two packets into one, whose picture then has the time of an earlier one."""
         if pts <= self._latest:
             raise BadInput(
                 f"this picture came after that of {clock(self.seconds(self._latest) or 0.0)}: the data between them is "
-                "damaged; mend or re-encode the source, or set on_corrupt=conceal",
+                "damaged, or the container's times contradict the order of the pictures; remux the source with new "
+                "times, re-encode it, or set on_corrupt=conceal",
                 stage="decode",
                 seconds=self.seconds(pts),
             )

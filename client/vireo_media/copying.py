@@ -102,13 +102,15 @@ class CopiedStreams:
             warnings.append(f"{what} was left out: HLS here holds the video and sounds that mp4 holds; mkv holds it")
             return
         if stream.type in ("data", "attachment") and not self._holds_bare(stream):
-            if _codec_name(stream) != "tmcd":  # The muxer writes a time code track again from the metadata.
+            # A time code is in the video's metadata too: mp4 and mov get a track of it again, Matroska a tag.
+            if "timecode" not in stream.metadata or format not in ("mp4", "mov", "matroska"):
                 warnings.append(f"{what} was left out: {format} cannot hold it; mkv may")
             return
         try:
             copy = self._writer.add_stream_from_template(stream, opaque=True)
         except (ValueError, av.error.FFmpegError):
-            warnings.append(f"{what} was left out: {format} cannot hold it; mkv holds nearly everything")
+            other = "mp4 or mov may" if format == "matroska" else "mkv holds nearly everything"
+            warnings.append(f"{what} was left out: {format} cannot hold it; {other}")
             return
         copy.metadata.update(_kept(stream.metadata))
         if not isinstance(stream, av.stream.AttachmentStream):

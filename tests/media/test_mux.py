@@ -248,6 +248,22 @@ def test_what_the_container_cannot_hold_is_named(tmp_path: Path) -> None:
     assert sum("aac" in warning for warning in result.warnings) == 2
 
 
+def test_a_time_code_stays_and_nothing_is_said(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "in.mov"), "w") as writer:
+        stream: Any = writer.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.metadata["timecode"] = "01:00:00:00"
+        for number in range(10):
+            writer.mux(stream.encode(numbered_frame(number, size=(64, 48))))
+        writer.mux(stream.encode())
+    source = probe(MediaSource(tmp_path / "in.mov"))
+    for name in ("out.mov", "out.mp4", "out.mkv"):
+        assert mux(tmp_path / name, segments=[encode(range(10))], source=source).warnings == ()
+        with av.open(str(tmp_path / name)) as after:
+            video = after.streams.video[0]
+            assert (video.metadata.get("timecode") or video.metadata.get("TIMECODE")) == "01:00:00:00"
+
+
 def test_a_second_video_stream_is_named(tmp_path: Path, source_path: Path) -> None:
     path = tmp_path / "two.mkv"
     with av.open(str(source_path)) as reader, av.open(str(path), "w") as writer:
