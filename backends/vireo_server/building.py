@@ -43,7 +43,7 @@ def build_service(service: str, *, repository: Path, capabilities: Sequence[str]
     for folder in folders:
         settings = _settings(folder / "config.pbtxt")
         for version in sorted(path for path in folder.iterdir() if path.name.isdecimal()):
-            model = adapt(version / settings.file)
+            model = adapt(version / settings.file, interface=settings.interface)
             engine = build_engine(model, settings.engine, library=library, capabilities=capabilities)
             key = engine_key(model, settings.engine, library=library)
             path = engine_file(version, key, capabilities)
