@@ -12,7 +12,7 @@ from vireo_media.container import MediaSource, read_packets
 from vireo_media.probing import probe
 from vireo_media.testing import numbered_clip, read_number
 from vireo_media.times import timing_rows
-from vireo_server.decoder import Decoder, conversion_note
+from vireo_server.decoder import Decoder, conversion_note, write_row
 from vireo_server.deinterlacing import Deinterlacer
 from vireo_server.errors import BadInput
 
@@ -66,6 +66,16 @@ def test_a_packet_that_the_demuxer_marks_corrupt_is_never_passed_on_unmarked(cli
     decoder, pictures = run(description, marked, on_corrupt="conceal")
     assert len(pictures) == 30
     assert "at 00:00:00.360" in decoder.notes[0]
+
+
+def test_rgb_becomes_bt709_of_limited_range():
+    """Pure red: BT.709 gives Y 63, Cb 102, Cr 240 (H.273's coefficients); BT.601 would give 82, 90, 240."""
+    frame = av.VideoFrame.from_ndarray(np.full((16, 16, 3), (255, 0, 0), np.uint8), format="rgb24")
+    row = np.empty((24, 16), np.uint8)
+    write_row(frame, row)
+    assert np.abs(row[:16].astype(int) - 63).max() <= 1
+    assert np.abs(row[16:, 0::2].astype(int) - 102).max() <= 1
+    assert np.abs(row[16:, 1::2].astype(int) - 240).max() <= 1
 
 
 def test_a_picture_that_comes_with_an_earlier_time_is_never_given(clip):
