@@ -24,6 +24,7 @@ class TritonPythonModel:
             interface=settings.interface,
             bits=settings.bits,
             engine=settings.engine,
+            limits=settings.limits,
             note=lambda text: log_warning(f"{self.model}: {text}"),
         )
         self.heartbeat = Heartbeat(self.model)

@@ -17,6 +17,7 @@ from vireo_kernels.layout import planes_to_frames
 from vireo_media.bitstream import is_shown
 from vireo_media.container import libav_packet
 from vireo_media.description import StreamDescription
+from vireo_media.quantization import DECODER_OPTIONS, QuantizerReader
 
 from vireo_server.deinterlacing import Deinterlacer
 from vireo_server.errors import BadInput, clock, codec_errors
@@ -41,11 +42,16 @@ _DEEPEST_REORDERING = 16
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded frame and where it belongs. `pts` and `duration` are in the stream's time base."""
+    """A decoded frame and where it belongs. `pts` and `duration` are in the stream's time base.
+
+    `quantizer_step` is how coarsely it was quantised (`vireo_media.quantization`), None where the decoder does not
+    tell.
+    """
 
     frame: av.VideoFrame
     pts: int
     duration: int
+    quantizer_step: float | None = None
 
 
 class Decoder:
@@ -78,6 +84,7 @@ class Decoder:
         self._interlaced = False
         self._leaves_fields = description.decoder.get("deinterlace") == "off"
         self._without_pts: deque[int] = deque()
+        self._quantizers = QuantizerReader(description.codec)
         self._flushed = False
         name = _DECODERS.get(description.codec, description.codec)
         with codec_errors(
@@ -89,10 +96,12 @@ class Decoder:
             context.width, context.height = description.width, description.height
             if description.extradata:
                 context.extradata = description.extradata
+            options = dict(DECODER_OPTIONS)
             if description.codec == "h264":
                 # Where a stream does not say how deep it reorders, libavcodec starts with not at all, and loses or
                 # misplaces pictures until it has learnt better. Strictly, it waits for as many as the level allows.
-                context.options = {"strict": "strict"}
+                options["strict"] = "strict"
+            context.options = options
             context.open()
         self._context = context
 
@@ -124,6 +133,7 @@ class Decoder:
             return []  # To libav an empty packet is the end. Its picture is missed when the stream ends.
         self._decoded_until = max(self._decoded_until, dts if dts != UNKNOWN else pts)
         packet = libav_packet(data, pts=pts, dts=dts, duration=max(duration, 0), time_base=self._time_base)
+        self._quantizers.read_packet(data)
         packet.is_keyframe = bool(flags & _KEY)  # PNG adds a picture that is none to the one before it.
         return self._deinterlaced(self._pictures(self._decoded(packet, pts)))
 
@@ -136,7 +146,7 @@ class Decoder:
         pictures += self._missing_at_the_end()
         done = self._deinterlaced(pictures)
         with self._errors("deinterlacing", UNKNOWN):
-            return done + [Picture(frame, *times) for frame, times in self._deinterlacer.flush()]
+            return done + [Picture(frame, *beside) for frame, beside in self._deinterlacer.flush()]
 
     def seconds(self, pts: int) -> float | None:
         """A pts as a time in the video, None when it is unknown."""
@@ -182,15 +192,17 @@ class Decoder:
                 done.append(picture)
                 continue
             with self._errors("deinterlacing", picture.pts):
-                pushed = self._deinterlacer.push(picture.frame, (picture.pts, picture.duration))
+                beside = picture.pts, picture.duration, picture.quantizer_step
+                pushed = self._deinterlacer.push(picture.frame, beside)
                 if not self._neighbours:
                     pushed += self._deinterlacer.flush()
-            done += [Picture(frame, *times) for frame, times in pushed]
+            done += [Picture(frame, *beside) for frame, beside in pushed]
         return done
 
     def _pictures(self, frames: list[av.VideoFrame]) -> list[Picture]:
         pictures = []
         for frame in frames:
+            step = self._quantizers.step(frame)
             pts = UNKNOWN if frame.pts is None else frame.pts
             if self._without_pts and pts not in self._durations:
                 # AVI has no pts, and what libav makes of its dts are guesses: pictures come out in display order, and
@@ -202,9 +214,9 @@ class Decoder:
                 continue
             self._check(frame, pts)
             if pts == UNKNOWN:  # Then the decoder's order is all there is.
-                pictures += [*self._in_order(all_of_them=True), Picture(frame, pts, duration)]
+                pictures += [*self._in_order(all_of_them=True), Picture(frame, pts, duration, step)]
             else:
-                insort(self._early, Picture(frame, pts, duration), key=lambda picture: picture.pts)
+                insort(self._early, Picture(frame, pts, duration, step), key=lambda picture: picture.pts)
         return pictures + self._in_order()
 
     def _in_order(self, *, all_of_them: bool = False) -> list[Picture]:

@@ -77,6 +77,7 @@ class DecodeStage(Stage):
             rotation=description.rotation,
             frame_rate=description.frame_rate,
             origin=description.origin,
+            codec=description.codec,
             options=dict(description.options),
             hdr=None if description.hdr is None else dict(description.hdr),
         )
@@ -142,7 +143,8 @@ class DecodeStage(Stage):
         }
         self._notes = []
         keys = tuple(index for index, picture in enumerate(pictures) if self._decoder.take_key(picture.pts))
-        format = replace(self._format, keys=keys, report=report)
+        steps = tuple(picture.quantizer_step for picture in pictures)
+        format = replace(self._format, keys=keys, quantizer_steps=steps, report=report)
         if not pictures:
             return spare_rows(format)
         shape = frame_shape(width=format.width, height=format.height, pixel_format=format.pixel_format)

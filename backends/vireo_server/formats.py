@@ -63,6 +63,10 @@ class Format:
     #: Where TIMING has other rows than FRAMES: how many rows of FRAMES, from the first, are pictures that TIMING's
     #: source and reference rows stand for, one each in order, here or in a later request. None: row belongs to row.
     queued: int | None = None
+    #: What the pictures were compressed with, FFmpeg's name, and how coarsely each row of FRAMES was quantised, in
+    #: levels (`vireo_media.quantization`); None where the decoder does not tell.
+    codec: str = ""
+    quantizer_steps: tuple[float | None, ...] = ()
     pad: tuple[int, int, int, int] = (0, 0, 0, 0)
     options: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] | None = None
@@ -98,8 +102,9 @@ class Format:
         """The value that another stage wrote. Raises BadInput, in the name of `stage`, where it is none."""
         try:
             color = Color(**value["color"])
-            tuples = {key: tuple(value[key]) for key in ("time_base", "frame_rate", "keys", "pad") if value.get(key)}
-            return cls(**{**value, "color": color, "keys": (), **tuples})
+            lists = ("time_base", "frame_rate", "keys", "quantizer_steps", "pad")
+            tuples = {key: tuple(value[key]) for key in lists if value.get(key)}
+            return cls(**{**value, "color": color, "keys": (), "quantizer_steps": (), **tuples})
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(
                 f"FORMAT cannot be read ({type(error).__name__}: {error}); send packets to a service, not "

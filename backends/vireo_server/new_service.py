@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -22,6 +22,7 @@ from vireo_media import interpolation
 from vireo_media.errors import OptionError
 from vireo_media.versions import versioned
 
+from vireo_server.chaining import chain
 from vireo_server.errors import SettingError
 from vireo_server.locations import find_locations
 from vireo_server.scripting.local import CHUNK_PIXELS
@@ -46,6 +47,7 @@ def new_service(
     version: int = 1,
     script: Path | None = None,
     onnx: Path | None = None,
+    services: Sequence[str] = (),
     config: str = "{}",
     warmup: str = "640x360",
     warmup_options: str = "{}",
@@ -57,7 +59,8 @@ def new_service(
         repository: the model repository; made if it does not exist.
         version: 2 or more: beside the versions of the service that there are; its models are named `<name>.2...`.
         script: a Python file with `process`; or
-        onnx: a network with one picture in and one out.
+        onnx: a network with one picture in and one out; or
+        services: two services or more of that repository whose networks follow one another, see `chaining`.
         config: what the script's `setup` is given, a JSON string.
         warmup: sizes of which a batch goes through the script now and whenever it is loaded, as 640x360,1280x720.
         warmup_options: the options of the stream that goes through it then, a JSON string.
@@ -69,8 +72,10 @@ def new_service(
         SettingError: the name cannot be, or is taken; the script or the network does not work.
         OptionError: there can be no such version.
     """
-    if (script is None) == (onnx is None):
-        raise SettingError("a service is made of a script or of an ONNX file; give one of --script and --onnx")
+    if [script is not None, onnx is not None, bool(services)].count(True) != 1:
+        raise SettingError(
+            "a service is made of a script, of an ONNX file or of services; give one of --script, --onnx and --chain"
+        )
     if not _NAME.fullmatch(name):
         raise SettingError(
             f"the name {name!r} cannot be a service's; allowed: lower-case letters, digits and _, a letter first"
@@ -81,7 +86,7 @@ def new_service(
         )
     kind: Second = "script" if script is not None else "network"
     name = versioned(name, version)
-    models = (name, f"{name}_preprocess", f"{name}_{kind}")
+    models = (name, f"{name}_preprocess", f"{name}_{kind}")[: 2 if services else 3]
     for model in models:
         if (repository / model).exists():
             raise SettingError(
@@ -90,24 +95,27 @@ def new_service(
     if script is not None:
         sizes = tuple(warmup.split(","))
         _try_script(script, ScriptSettings(config=config, warmup=sizes, warmup_options=warmup_options))
-    else:
-        assert onnx is not None
+    elif onnx is not None:
         _try_network(onnx)
+    chained = chain(name, services, repository=repository) if services else {}
     repository.mkdir(parents=True, exist_ok=True)
     shared = [_add_shared(repository, model) for model in SHARED if not (repository / model).exists()]
     with tempfile.TemporaryDirectory(dir=repository, prefix=".new-") as draft:
         for model in models:
             (Path(draft) / model / "1").mkdir(parents=True)
             (Path(draft) / model / "1" / ".keep").touch()
-        _write(Path(draft) / name, ensemble(name, description(script), second=kind))
         slots = script is not None and _fills_slots(script)
-        _write(Path(draft) / models[1], preprocess(name, second=kind, slots="rows" if slots else "none"))
+        texts = chained or {
+            name: ensemble(name, description(script), second=kind),
+            models[1]: preprocess(name, second=kind, slots="rows" if slots else "none"),
+        }
+        for model, text in texts.items():
+            _write(Path(draft) / model, text)
         if script is not None:
             settings = {"config": config, "warmup": warmup, "warmup_options": warmup_options}
             _write(Path(draft) / models[2], script_stage(name, settings))
             _copy_script(script, Path(draft) / models[2] / "1")
-        else:
-            assert onnx is not None
+        elif onnx is not None:
             _write(Path(draft) / models[2], network(name, max_batch_size=4 * _MAX_ROWS))
             _copy_network(onnx, Path(draft) / models[2] / "1")
         # The stages first: a server that polls the folder must not see a service without them.
@@ -242,6 +250,7 @@ def new_command(
     version: int,
     script: Path | None,
     onnx: Path | None,
+    services: Sequence[str],
     config: str,
     warmup: str,
     warmup_options: str,
@@ -255,6 +264,7 @@ def new_command(
             version=version,
             script=script,
             onnx=onnx,
+            services=services,
             config=config,
             warmup=warmup,
             warmup_options=warmup_options,

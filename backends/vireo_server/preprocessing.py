@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from vireo_kernels.color import RgbType, frames_to_rgb, rgb_shape
 
+from vireo_server.conditions import Columns
 from vireo_server.errors import StageError
 from vireo_server.formats import (
     KIND,
@@ -53,8 +54,9 @@ class PreprocessStage(Stage):
 
     def __init__(self, settings: PreprocessSettings) -> None:
         self._settings = settings
+        self._columns = Columns(settings.condition, settings.skip)
         self._format = NOTHING
-        self._noted = False
+        self._said: set[str] = set()
 
     def listen(self, request: Request) -> None:
         """Pass on what decode could not do."""
@@ -78,9 +80,11 @@ class PreprocessStage(Stage):
             timing[sources, ROW] = UNTOUCHED
             sources = sources[:0]
         else:
+            sources = self._needed(format, sources, timing)
             timing[sources, ROW] = np.arange(len(sources))
+        format = self._note(format)
         if not len(sources):
-            return {"INPUT": self._black(format), "TIMING": timing, "FORMAT": self._given(format).to_json()}
+            return {**self._nothing(format), "TIMING": timing, "FORMAT": self._given(format).to_json()}
         rgb = frames_to_rgb(
             frames if len(sources) == len(frames) else frames[sources],
             width=format.width,
@@ -90,24 +94,46 @@ class PreprocessStage(Stage):
             layout=format.layout,
             dtype=_DTYPES[self._settings.bits],
         )
-        return {"INPUT": rgb, "TIMING": timing, "FORMAT": self._given(self._note(format)).to_json()}
+        told = {"CONDITION": self._columns.rows(format, sources)} if self._columns.condition else {}
+        return {"INPUT": rgb, **told, "TIMING": timing, "FORMAT": self._given(format).to_json()}
 
     def failure(self, error: StageError) -> Tensors:
         """One black row, one spare row, and the error in FORMAT."""
         nothing = replace(NOTHING, layout=self._settings.layout)
         spare = spare_rows(nothing.failed(error))
-        return {"INPUT": self._black(nothing), "TIMING": spare["TIMING"], "FORMAT": spare["FORMAT"]}
+        return {**self._nothing(nothing), "TIMING": spare["TIMING"], "FORMAT": spare["FORMAT"]}
+
+    def _needed(
+        self, format: Format, sources: npt.NDArray[np.int64], timing: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """The sources that the network must compute; the others go past it."""
+        if not self._columns.skip or not len(sources):
+            return sources
+        idle = self._columns.idle(self._columns.rows(format, sources))
+        timing[sources[idle], ROW] = UNTOUCHED
+        return sources[~idle]
+
+    def _nothing(self, format: Format) -> dict[str, npt.NDArray[Any]]:
+        """One row of the network's inputs, for no picture."""
+        told = {"CONDITION": np.zeros((1, len(self._columns.condition)), np.float32)} if self._columns.condition else {}
+        return {"INPUT": self._black(format), **told}
 
     def _given(self, format: Format) -> Format:
         """What the pictures are behind the network, whose light nobody knows before."""
         return hdr10_format(format, light=0, stage="preprocess") if self._settings.gives == "hdr10" else format
 
     def _note(self, format: Format) -> Format:
-        if format.pixel_format != "p010" or self._settings.bits > 8 or self._noted:
+        """The format with what the caller must know of how this stream is treated, said once."""
+        notes = [self._columns.note(format)] if self._columns.condition and format.quantizer_steps else []
+        if format.pixel_format == "p010" and self._settings.bits == 8 and self._settings.ten_bit == "convert":
+            notes.append(
+                "the network computes in 8 bit: 10-bit frames are rounded for it, the output's format stays 10 bit"
+            )
+        new = [note for note in notes if note and note not in self._said]
+        self._said.update(new)
+        if not new:
             return format
-        self._noted = True
-        note = "the network computes in 8 bit: 10-bit frames are rounded for it, the output's format stays 10 bit"
-        return replace(format, report={**format.report, "notes": [*format.report.get("notes", []), note]})
+        return replace(format, report={**format.report, "notes": [*format.report.get("notes", []), *new]})
 
     def _black(self, format: Format) -> npt.NDArray[Any]:
         shape = rgb_shape(1, width=format.width, height=format.height, layout=format.layout)

@@ -12,6 +12,7 @@ from vireo_media.sampling import Sampling
 from vireo_server.errors import SettingError
 from vireo_server.formats import Bits, Layout
 from vireo_server.runtimes.engines import EngineSettings
+from vireo_server.tiling import TileLimits
 
 _S = TypeVar("_S")
 
@@ -78,6 +79,11 @@ class PreprocessSettings:
     bits: Bits = 8
     #: What the network makes of its input: "same", or "hdr10" where it takes SDR and gives PQ of BT.2020 primaries.
     gives: str = "same"
+    #: What the network is told beside the picture, as CONDITION (R, K): options of the stream with their defaults, and
+    #: what decode knows: strength=1, quantizer_step, loop_filter, noise=0. Nothing if empty.
+    condition: tuple[str, ...] = ()
+    #: When a picture goes past the network untouched: comparisons of columns, strength<=0, or several with & between.
+    skip: tuple[str, ...] = ()
     idle_seconds: float = 120.0
 
     def __post_init__(self) -> None:
@@ -134,6 +140,12 @@ class NetworkSettings:
     bits: Bits = 8
     #: Threads of the runtime; 0: one a core.
     threads: int = 0
+    #: What computing may take, beside the pictures themselves, in 10^6 bytes; larger pictures are computed in tiles.
+    memory_mb: int = 1024
+    #: Both sides of a picture are padded to multiples of it, besides those that the network's graph tells.
+    multiple: int = 1
+    #: How many pixels tiles overlap; -1: as far as the graph tells that a pixel looks, which is exact.
+    overlap: int = -1
     #: TensorRT: pictures that are computed at a time.
     rows: int = 4
     #: TensorRT: the picture sizes that engines are built for: smallest, typical, largest; three more a further profile.
@@ -153,6 +165,12 @@ class NetworkSettings:
         if self.bits > 8 and self.interface != "picture":
             raise SettingError(f"parameter bits is {self.bits}; with interface {self.interface!r} allowed is 8")
         self.engine  # noqa: B018 - checks them
+        self.limits  # noqa: B018
+
+    @property
+    def limits(self) -> TileLimits:
+        """Those of the pictures that are computed at once."""
+        return TileLimits(memory_mb=self.memory_mb, multiple=self.multiple, overlap=self.overlap)
 
     @property
     def engine(self) -> EngineSettings:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from vireo_server.settings import Slots
@@ -34,9 +34,21 @@ parameters { key: "slots" value { string_value: "pairs" } }
 }
 
 
-def ensemble(name: str, description: Mapping[str, Any], *, second: Second) -> str:
-    """The service itself: which stages there are, and what a caller may ask for."""
-    stages = f"decode -> {name}_preprocess -> {name}_{second} -> encode"
+def ensemble(
+    name: str,
+    description: Mapping[str, Any],
+    *,
+    second: Second,
+    networks: Sequence[str] = (),
+    told: str | None = None,
+) -> str:
+    """The service itself: which stages there are, and what a caller may ask for.
+
+    `networks` are the models that pictures go through one after another, `<name>_network` alone if empty; `told` is
+    the one of them that gets CONDITION.
+    """
+    models = list(networks or [f"{name}_{second}"])
+    stages = " -> ".join(["decode", f"{name}_preprocess", *models, "encode"])
     segments = (
         "true: a video may be cut into segments that are worked on side by side; only where a frame's result does not\n"
         "# depend on frames long before it"
@@ -81,23 +93,18 @@ ensemble_scheduling {{
       input_map {{ key: "TIMING" value: "decoded_timing" }}
       input_map {{ key: "FORMAT" value: "decoded_format" }}
       input_map {{ key: "CHUNK" value: "CHUNK" }}
-      output_map {{ key: "INPUT" value: "{second}_input" }}
+      output_map {{ key: "INPUT" value: "{models[0]}_input" }}
+{_CONDITION_OUT if told else ""}\
       output_map {{ key: "TIMING" value: "{rows}" }}
       output_map {{ key: "FORMAT" value: "{format}" }}
     }},
-    {{
-      model_name: "{name}_{second}"
-      model_version: -1
-      input_map {{ key: "INPUT" value: "{second}_input" }}
-{_script_maps() if second == "script" else ""}\
-      output_map {{ key: "OUTPUT" value: "{second}_output" }}
-    }},
+{_between(models, second=second, told=told)}\
     {{
       model_name: "encode"
       model_version: -1
       input_map {{ key: "STREAM" value: "STREAM" }}
       input_map {{ key: "FRAMES" value: "frames" }}
-      input_map {{ key: "OUTPUT" value: "{second}_output" }}
+      input_map {{ key: "OUTPUT" value: "{models[-1]}_output" }}
       input_map {{ key: "TIMING" value: "timing" }}
       input_map {{ key: "FORMAT" value: "format" }}
       input_map {{ key: "CHUNK" value: "CHUNK" }}
@@ -116,6 +123,27 @@ parameters {{
 """
 
 
+_CONDITION_OUT = '      output_map { key: "CONDITION" value: "condition" }\n'
+_CONDITION_IN = '      input_map { key: "CONDITION" value: "condition" }\n'
+
+
+def _between(models: Sequence[str], *, second: Second, told: str | None) -> str:
+    """The steps between preprocess and encode; each takes the pictures of the one before."""
+    steps, source = "", f"{models[0]}_input"
+    for model in models:
+        steps += f"""\
+    {{
+      model_name: "{model}"
+      model_version: -1
+      input_map {{ key: "INPUT" value: "{source}" }}
+{_script_maps() if second == "script" else _CONDITION_IN if model == told else ""}\
+      output_map {{ key: "OUTPUT" value: "{model}_output" }}
+    }},
+"""
+        source = f"{model}_output"
+    return steps
+
+
 def _script_maps() -> str:
     lines = [
         'input_map { key: "TIMING" value: "preprocessed_timing" }',
@@ -127,8 +155,9 @@ def _script_maps() -> str:
     return "".join(f"      {line}\n" for line in lines)
 
 
-def preprocess(name: str, *, second: Second, slots: Slots = "none") -> str:
-    """The stage that turns frames into RGB, as the stage behind it takes it, with the slots that it fills."""
+def preprocess(name: str, *, second: Second, slots: Slots = "none", condition: str = "") -> str:
+    """The stage that turns frames into RGB, as the stage behind it takes it, with the slots that it fills; `condition`
+    is what a network is told."""
     layout = "planar" if second == "network" else "interleaved"
     dims = "[ -1, 3, -1, -1 ]" if layout == "planar" else "[ -1, -1, -1, 3 ]"
     return f"""\
@@ -144,13 +173,29 @@ input [
 ]
 output [
   {{ name: "INPUT" data_type: TYPE_UINT8 dims: {dims} }},
+{_condition_tensor(condition)}\
   {{ name: "TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},
   {{ name: "FORMAT" data_type: TYPE_STRING dims: [ 1 ] }}
 ]
 {_SEQUENCES}\
+{_condition_parameter(condition)}\
 parameters {{ key: "layout" value {{ string_value: "{layout}" }} }}
 parameters {{ key: "ten_bit" value {{ string_value: "convert" }} }}  # 10-bit frames are rounded for the {second}
 {_SLOTS[slots]}"""
+
+
+def _condition_tensor(condition: str) -> str:
+    columns = len(condition.split(","))
+    return f'  {{ name: "CONDITION" data_type: TYPE_FP32 dims: [ -1, {columns} ] }},\n' if condition else ""
+
+
+def _condition_parameter(condition: str) -> str:
+    if not condition:
+        return ""
+    return f"""\
+# The columns of CONDITION: options of the stream with their defaults, and what decode knows.
+parameters {{ key: "condition" value {{ string_value: {_quoted(condition)} }} }}
+"""
 
 
 def network(name: str, *, max_batch_size: int) -> str:

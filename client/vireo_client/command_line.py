@@ -30,6 +30,7 @@ _EXTRAS = {
     "tritonclient": "client",
     "grpc": "client",
     "rich": "client",
+    "PIL": "client",
     "fsspec": "addresses",
     "vireo_server": "server",
     "pytriton": "server",
@@ -276,6 +277,9 @@ def new(
     version: Annotated[int, typer.Option(help="Beside the versions of this service that there are.")] = 1,
     script: Annotated[Path | None, typer.Option(help="A Python file with process(data).")] = None,
     onnx: Annotated[Path | None, typer.Option(help="A network: one picture in, one out.")] = None,
+    chain: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Services whose networks follow one another, encoded once.")
+    ] = None,
     repository: Annotated[Path, typer.Option(help="The model repository; made if it is not there.")] = Path(
         "model_repository"
     ),
@@ -294,6 +298,7 @@ def new(
         repository=repository,
         script=script,
         onnx=onnx,
+        services=chain.split(",") if chain else (),
         config=config,
         warmup=warmup,
         warmup_options=stream,
@@ -406,6 +411,32 @@ def parity(
         except (StageError, ValueError) as error:
             _fail(str(error))
         typer.echo(text)
+
+
+@_app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="The video as it was.")],
+    after: Annotated[Path, typer.Argument(help="The video as it is now; of any size.")],
+    at: Annotated[str, typer.Option(metavar="TIMES", help="Seconds or HH:MM:SS, with commas between.")] = "0",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="PAGE", help="The page to write, .html.")
+    ] = None,
+    png: Annotated[Path | None, typer.Option(help="A contact sheet to write, .png.")] = None,
+) -> None:
+    """Two videos in one page: a slider over frames of the same times, their difference, PSNR and SSIM, and tags."""
+    if output is None and png is None:
+        raise typer.BadParameter("say where to write: -o page.html, --png sheet.png or both", param_hint="-o")
+    with _errors():
+        from vireo_client.comparison import compare as compared
+        from vireo_client.comparison import parse_times
+        from vireo_client.comparison_page import write
+
+        try:
+            write(compared(before, after, at=parse_times(at)), html_path=output, png_path=png)
+        except OSError as error:
+            _fail(f"compare: {error}; choose a place that can be written")
+    for path in filter(None, (output, png)):
+        typer.echo(f"wrote {path}")
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:

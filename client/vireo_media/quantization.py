@@ -19,17 +19,17 @@ import av
 import numpy as np
 from av.sidedata.encparams import VideoEncParams
 
-__all__ = ["DECODER_OPTIONS", "QuantiserReader", "has_loop_filter", "jpeg_step"]
+__all__ = ["DECODER_OPTIONS", "QuantizerReader", "has_loop_filter", "jpeg_step"]
 
 DECODER_OPTIONS = {"export_side_data": "venc_params"}
-"""What a libavcodec decoder must be opened with, so that a `QuantiserReader` finds something."""
+"""What a libavcodec decoder must be opened with, so that a `QuantizerReader` finds something."""
 
 _H264, _MPEG2 = 1, 2  # AVVideoEncParamsType
 _DELTA_QP = slice(16, 20)  # in AVVideoBlockParams, behind the block's place and size
 _TABLES, _FIRST_AC = b"\xff\xdb", slice(1, 11)
 
 
-class QuantiserReader:
+class QuantizerReader:
     """Reads the quantiser step of each picture of one stream; `codec` is FFmpeg's descriptor name."""
 
     def __init__(self, codec: str) -> None:

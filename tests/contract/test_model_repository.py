@@ -78,8 +78,25 @@ def test_a_stage_has_exactly_the_tensors_of_the_contract(model):
     config = CONFIGS[model]
     inputs, outputs = STAGES[config.backend]
     batched = config.max_batch_size > 0
-    assert tensors_of(config.input) == expected(inputs, batched=batched) | pictures(config, inputs, batched=batched)
-    assert tensors_of(config.output) == expected(outputs, batched=batched) | pictures(config, outputs, batched=batched)
+    told = condition(config)
+    assert (
+        tensors_of(config.input)
+        == expected(inputs, batched=batched) | pictures(config, inputs, batched=batched) | told["input"]
+    )
+    assert (
+        tensors_of(config.output)
+        == expected(outputs, batched=batched) | pictures(config, outputs, batched=batched) | told["output"]
+    )
+
+
+def condition(config):
+    """CONDITION of a preprocess that writes it and of a network that takes it."""
+    columns = config.parameters["condition"].string_value.split(",") if "condition" in config.parameters else []
+    writes = {"CONDITION": ("TYPE_FP32", [-1, len(columns)])} if columns else {}
+    takes = {}
+    if config.backend == "network":
+        takes = {tensor.name: ("TYPE_FP32", [tensor.dims[0]]) for tensor in config.input if tensor.name == "CONDITION"}
+    return {"input": takes, "output": writes}
 
 
 def pictures(config, names, *, batched):

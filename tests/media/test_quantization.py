@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from vireo_media.quantization import DECODER_OPTIONS, QuantiserReader, has_loop_filter, jpeg_step
+from vireo_media.quantization import DECODER_OPTIONS, QuantizerReader, has_loop_filter, jpeg_step
 
 
 def steps(encoder, decoder, options, *, format="yuv420p", frames=5, size=(64, 48)):
@@ -21,7 +21,7 @@ def steps(encoder, decoder, options, *, format="yuv420p", frames=5, size=(64, 48
     for pts, picture in enumerate(pictures):
         picture.pts = pts
     packets = [packet for picture in [*pictures, None] for packet in context.encode(picture)]
-    reader, reading = QuantiserReader(decoder), av.CodecContext.create(decoder, "r")
+    reader, reading = QuantizerReader(decoder), av.CodecContext.create(decoder, "r")
     reading.options = DECODER_OPTIONS
     found = []
     for packet in [*packets, None]:

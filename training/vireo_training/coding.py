@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from vireo_kernels import ColorSpec, rgb_to_frames
 from vireo_media.container import libav_packet
-from vireo_media.quantization import DECODER_OPTIONS, QuantiserReader, has_loop_filter
+from vireo_media.quantization import DECODER_OPTIONS, QuantizerReader, has_loop_filter
 
 from vireo_training.degradation import BT709, frame_from_rgb, rgb_from_frame, x264_repeatable
 
@@ -71,7 +71,7 @@ def code(clip: NDArray[np.uint8], coding: Coding) -> Coded:
     name = "mjpeg" if jpeg else coding.codec
     decoder = cast(av.VideoCodecContext, av.CodecContext.create(name, "r"))
     decoder.thread_count, decoder.options = 1, DECODER_OPTIONS
-    reader, frames, steps = QuantiserReader(name), [], []
+    reader, frames, steps = QuantizerReader(name), [], []
     packets: Iterator[Any] = _stills(clip, coding) if coding.codec == "jpeg" else _video(clip, coding)
     for packet in [*packets, None]:
         if packet is not None:

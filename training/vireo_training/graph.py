@@ -58,14 +58,11 @@ class Graph:
         self._constants.append(numpy_helper.from_array(value, name))
         return name
 
-    def convolution(
-        self, source: str, weight: NDArray[np.float32], bias: NDArray[np.float32], *, output: str, stride: int = 1
-    ) -> str:
-        """Append a convolution with (O, I, K, K) weights and zeros around, so that H and W become H / stride."""
-        around = (weight.shape[2] - stride + 1) // 2
+    def convolution(self, source: str, weight: NDArray[np.float32], bias: NDArray[np.float32], *, output: str) -> str:
+        """Append a convolution with (O, I, K, K) weights, stride 1 and zeros around, so that H and W stay."""
+        around = weight.shape[2] // 2
         names = [self.constant(f"{output}.weight", weight), self.constant(f"{output}.bias", bias)]
-        shape: dict[str, object] = {"kernel_shape": weight.shape[2:], "pads": [around] * 4, "strides": [stride] * 2}
-        return self.add("Conv", source, *names, output=output, **shape)
+        return self.add("Conv", source, *names, output=output, kernel_shape=weight.shape[2:], pads=[around] * 4)
 
     def serialize(
         self, *, input_shape: Shape, output_shape: Shape, doc: str, conditions: int = 0, element: int = UINT8
@@ -132,45 +129,49 @@ def restoration_graph(weights: Mapping[str, NDArray[np.float32]]) -> bytes:
     """Build the restoration network; INPUT and OUTPUT (N, 3, H, W) uint8 RGB, CONDITION (N, 4) float, see `CONDITIONS`.
 
     `weights` holds `body.<i>.weight` (O, I, K, K), `body.<i>.bias` (O), `slope.<i>` (O) for each layer but the last,
-    and `look.weight`, `look.bias`, `lean.weight`, `lean.bias`, as trained on pixels in 0..1. H and W must be even.
+    and `look.weight`, `look.bias`, `lean.weight`, `lean.bias`, as trained on pixels in 0..1.
     """
     graph = Graph("vireo_restoration")
     layers = sum(name.startswith("body.") and name.endswith(".weight") for name in weights)
 
-    # 1. What the stream told, as a scale and a shift of each channel of each layer
-    columns = ("strength", "step", "deblocked", "noise")
-    graph.split("CONDITION", columns)
+    # 1. What the stream told, as a shift of each channel of each layer, and a scale of the last ones
+    graph.split("CONDITION", ("strength", "step", "deblocked", "noise"))
     one = graph.constant("one", np.array([[1]], np.float32))
     graph.add("Log", graph.add("Add", "step", one, output="step_and_one"), output="logarithm")
     graph.add("Div", "logarithm", graph.constant("four", np.array([[4]], np.float32)), output="seen_step")
     graph.add("Div", "noise", graph.constant("sixteen", np.array([[16]], np.float32)), output="seen_noise")
     graph.add("Concat", "seen_step", "deblocked", "seen_noise", output="seen", axis=1)
     graph.add("Relu", _dense(graph, "seen", weights, "look"), output="looked")
+    leanings = [*(f"shift.{index}" for index in range(layers - 1)), "scale"]
     channels = weights["body.0.bias"].shape[0]
-    leanings = [f"{part}.{index}" for index in range(layers - 1) for part in ("scale", "shift")]
     shape = graph.constant("as_pictures", np.array([0, channels * len(leanings), 1, 1], np.int64))
-    leaning = graph.add("Reshape", _dense(graph, "looked", weights, "lean"), shape, output="leaning")
-    graph.split(leaning, leanings)
+    graph.add("Reshape", _dense(graph, "looked", weights, "lean"), shape, output="leaning")
+    graph.split("leaning", leanings)
 
-    # 2. The repair, at half the size; 255 goes into the weights, see Note [Scaling inside the graph]
-    pixels = value = graph.add("Cast", "INPUT", output="pixels", to=FLOAT)
+    # 2. The repair; 255 goes into the weights, see Note [Scaling inside the graph]
+    pixels = graph.add("Cast", "INPUT", output="pixels", to=FLOAT)
+    value = graph.add("Sub", pixels, graph.constant("grey", np.array(127.5, np.float32)), output="around_grey")
     for index in range(layers):
         weight, bias = weights[f"body.{index}.weight"], weights[f"body.{index}.bias"]
-        weight = weight / np.float32(255) if index == 0 else weight
-        value = graph.convolution(value, weight, bias, output=f"body.{index}", stride=2 if index == 0 else 1)
+        if index == layers - 1:
+            value = graph.add("Mul", value, "scale", output="scaled")
+        value = graph.convolution(value, weight / np.float32(255 if index == 0 else 1), bias, output=f"body.{index}")
         if index < layers - 1:
-            value = graph.add("Mul", value, f"scale.{index}", output=f"scaled.{index}")
             value = graph.add("Add", value, f"shift.{index}", output=f"shifted.{index}")
             slope = graph.constant(f"slope.{index}", weights[f"slope.{index}"].reshape(-1, 1, 1))
             value = graph.add("PRelu", value, slope, output=f"active.{index}")
-    value = graph.add("DepthToSpace", value, output="repair", blocksize=2, mode="CRD")
 
     # 3. As much of it as the steps are coarse and the caller wants
-    graph.add("Add", "step", "noise", output="broken")
+    two = graph.constant("two", np.array([[2]], np.float32))
+    graph.add("Add", graph.add("Mul", "deblocked", two, output="later"), "four", output="finest")
+    graph.add("Div", graph.add("Sub", "step", "finest", output="above"), "finest", output="ramp")
+    limits = [graph.constant(name, np.array(value, np.float32)) for name, value in (("no", 0), ("yes", 1))]
+    graph.add("Mul", graph.add("Clip", "ramp", *limits, output="whole"), "step", output="coarse")
+    graph.add("Add", "coarse", "noise", output="broken")
     most = [graph.constant("none", np.float32(0).reshape(())), graph.constant("most", np.float32(64).reshape(()))]
     graph.add("Clip", "broken", *most, output="bounded")
     graph.add("Mul", "bounded", "strength", output="wanted")
-    graph.add("Mul", "wanted", graph.constant("per_step", np.array([[255 / 64]], np.float32)), output="amount")
+    graph.add("Mul", "wanted", graph.constant("per_step", np.array([[255 / 256]], np.float32)), output="amount")
     amount = graph.add(
         "Reshape", "amount", graph.constant("as_scale", np.array([0, 1, 1, 1], np.int64)), output="amounts"
     )
@@ -181,7 +182,7 @@ def restoration_graph(weights: Mapping[str, NDArray[np.float32]]) -> bytes:
     return graph.serialize(
         input_shape=("N", 3, "H", "W"),
         output_shape=("N", 3, "H", "W"),
-        doc="restoration of compressed video frames: RGB planes, R'G'B' 0..255 in and out, H and W even",
+        doc="restoration of compressed video frames: RGB planes, R'G'B' 0..255 in and out",
         conditions=len(CONDITIONS),
     )
 

@@ -16,8 +16,14 @@ _BEGIN, _END = "<!-- numbers: begin, written by vireo_training.model_card -->", 
 
 
 def numbers(evaluation: Mapping[str, Any]) -> str:
-    """Give a Markdown table of `evaluation["psnr_y"]`: photographs down, qualities across, and the mean gain."""
+    """Give a Markdown table of `evaluation["psnr_y"]`: photographs down, qualities across, and the mean gain.
+
+    For restoration, which has more qualities than photographs, it lies the other way and shows gains.
+    """
     photographs: Mapping[str, Mapping[str, Mapping[str, float]]] = evaluation["psnr_y"]
+    run = evaluation["run"]
+    if "validation_gain" in run:
+        return "\n".join([*_gains(photographs), "", f"{run['steps']} steps in {run['minutes']:.0f} minutes."])
     qualities = list(next(iter(photographs.values())))
     lines = ["| photograph | " + " | ".join(qualities) + " |", "|---" * (len(qualities) + 1) + "|"]
     for name, rows in photographs.items():
@@ -30,12 +36,23 @@ def numbers(evaluation: Mapping[str, Any]) -> str:
         for quality in qualities
     ]
     lines.append("| **mean gain** | " + " | ".join(f"**{gain:+.2f}**" for gain in gains) + " |")
-    run = evaluation["run"]
     lines += [
         "",
         f"{run['steps']} steps in {run['minutes']:.0f} minutes; {run['validation_psnr_y']:.2f} dB on validation.",
     ]
     return "\n".join(lines)
+
+
+def _gains(photographs: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """Give a table with the degraded pictures' mean PSNR-Y and what each photograph gained, by how it was coded."""
+    lines = [f"| | before | {' | '.join(photographs)} | mean gain |", "|---" * (len(photographs) + 3) + "|"]
+    for coding in next(iter(photographs.values())):
+        rows = [photograph[coding] for photograph in photographs.values()]
+        gains = [row["onnx"] - row["before"] for row in rows]
+        before = sum(row["before"] for row in rows) / len(rows)
+        cells = " | ".join(f"{gain:+.2f}" for gain in gains)
+        lines.append(f"| {coding} | {before:.2f} | {cells} | **{sum(gains) / len(gains):+.2f}** |")
+    return lines
 
 
 def fill_in(folder: Path) -> None:

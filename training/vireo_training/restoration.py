@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Train the restoration network, judge it on photographs it never saw, and write the file that is served.
 
-`python -m vireo_training.restoration --steps 16000` (needs `pip install 'vireo[training]'`).
+`python -m vireo_training.restoration --steps 4500` (needs `pip install 'vireo[training]'`).
 """
 
 import argparse
@@ -41,19 +41,20 @@ __all__ = ["Restoration", "TrainingSettings", "main", "torch_restorer", "train"]
 class TrainingSettings:
     """Everything that decides the weights; the same settings on the same versions give the same network."""
 
-    channels: int = 32
+    channels: int = 16
     hidden_layers: int = 5
     condition_width: int = 16
     expansion: int = 4
-    clips: int = 2200
+    clips: int = 900
     clip_size: int = 96
-    batch: int = 12
+    batch: int = 10
     crop: int = 64
     rate: float = 2e-3
     rgb_share: float = 0.2
-    squared_after: float = 0.4
+    relative: float = 0.9
     noisy: float = 0.2
-    validate_every: int = 1000
+    follow: float = 0.005
+    validate_every: int = 500
     threads: int = 1
     seed: int = 20240607
 
@@ -77,46 +78,53 @@ class Pair:
 
 
 class Restoration(nn.Module):  # type: ignore[misc]
-    """Convolutions with PReLU at half the size, scaled and shifted by how the picture was coded; a residual.
+    """Convolutions with PReLU, shifted and scaled by how the picture was coded, whose result is added to the picture.
 
-    Half the size (a 6x6 convolution of stride 2 first, pixel shuffle last) makes it four times cheaper, as in FFDNet
-    (Zhang et al., 2018), which also told its network the strength of the noise. (N, 3, H, W) float 0..1, H and W
-    even, and CONDITION (N, 4) in; restored pictures out, not clipped.
+    A residual network told of the damage, as FFDNet is (Zhang et al., 2018). (N, 3, H, W) float 0..1 and CONDITION
+    (N, 4) in; restored pictures out, not clipped.
     """
 
     def __init__(self, settings: TrainingSettings) -> None:
         super().__init__()
         channels, self.layers = settings.channels, settings.hidden_layers + 1
-        self.first = nn.Conv2d(3, channels, 6, stride=2, padding=2)
+        self.first = nn.Conv2d(3, channels, 5, padding=2)
         self.hidden = nn.ModuleList(
             Expanded(channels, channels, 3, expansion=settings.expansion) for _ in range(settings.hidden_layers)
         )
-        self.last = Expanded(channels, 12, 3, expansion=settings.expansion)
+        self.last = nn.Conv2d(channels, 3, 3, padding=1)
         self.slopes = nn.ParameterList(torch.full((channels,), 0.25) for _ in range(self.layers))
         self.look = nn.Linear(len(CONDITIONS) - 1, settings.condition_width)
-        self.lean = nn.Linear(settings.condition_width, 2 * channels * self.layers)
+        self.lean = nn.Linear(settings.condition_width, channels * (self.layers + 1))
         with torch.no_grad():
-            self.lean.bias.copy_(torch.cat([torch.ones(channels), torch.zeros(channels)]).repeat(self.layers))
+            # A first guess that changes little. Not as a product (`Expanded`): pushed to zero at once by a bad guess,
+            # a product has no gradient that would lead it back.
+            self.last.weight.mul_(0.1)
+            self.last.bias.zero_()
+            self.lean.bias.copy_(torch.cat([torch.zeros(channels * self.layers), torch.ones(channels)]))
 
     def forward(self, picture: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """Restore a batch of pictures."""
         strength, step, deblocked, noise = condition.split(1, dim=1)
         seen = torch.cat([torch.log(step + 1) / 4, deblocked, noise / 16], dim=1)
-        leaning = self.lean(functional.relu(self.look(seen)))[:, :, None, None].chunk(2 * self.layers, dim=1)
-        value = picture
-        layers = zip([self.first, *self.hidden], leaning[::2], leaning[1::2], self.slopes, strict=True)
-        for layer, scale, shift, slope in layers:
-            value = functional.prelu(layer(value) * scale + shift, slope)
-        # What codec and noise have done is in proportion to their steps: so is the repair, and nothing is mended
-        # where nothing was broken.
-        amount = strength * (step + noise).clamp(max=64) / 64
-        return picture + functional.pixel_shuffle(self.last(value), 2) * amount[:, :, None, None]
+        leaning = self.lean(functional.relu(self.look(seen)))[:, :, None, None]
+        *shifts, scale = leaning.chunk(self.layers + 1, dim=1)
+        value = picture - 0.5
+        for layer, shift, slope in zip([self.first, *self.hidden], shifts, self.slopes, strict=True):
+            value = functional.prelu(layer(value) + shift, slope)
+        # What codec and noise have done is in proportion to their steps, a tenth to a third of them: so is the repair.
+        # Fine steps have hardly touched the picture, and what a network takes for damage there is detail: it begins
+        # at a step of 4, or 6 where the codec deblocked, and is whole at twice that.
+        finest = 4 + 2 * deblocked
+        broken = step * ((step - finest) / finest).clamp(0, 1) + noise
+        amount = strength * broken.clamp(max=64) / 256
+        return picture + self.last(value * scale) * amount[:, :, None, None]
 
     def collapsed(self) -> dict[str, NDArray[np.float32]]:
         """Give the weights `graph.restoration_graph` takes."""
         result: dict[str, torch.Tensor] = {"body.0.weight": self.first.weight, "body.0.bias": self.first.bias}
-        for index, layer in enumerate([*self.hidden, self.last], start=1):
+        for index, layer in enumerate(self.hidden, start=1):
             result[f"body.{index}.weight"], result[f"body.{index}.bias"] = layer.weight_and_bias()
+        result[f"body.{self.layers}.weight"], result[f"body.{self.layers}.bias"] = self.last.weight, self.last.bias
         for index, slope in enumerate(self.slopes):
             result[f"slope.{index}"] = slope
         for name in ("look", "lean"):
@@ -182,7 +190,7 @@ def train(settings: TrainingSettings, *, steps: int) -> tuple[Restoration, Run]:
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        follow(averaged, network, share=0.001 if step > 2000 else 0.01)
+        follow(averaged, network, share=settings.follow)
         losses.append(loss.item())
 
         # 4. Judgement
@@ -231,19 +239,18 @@ def _batch(
 def _loss(
     result: torch.Tensor, degraded: torch.Tensor, original: torch.Tensor, settings: TrainingSettings, progress: float
 ) -> torch.Tensor:
-    """Error of luma and some of RGB, each picture's in relation to what its codec and noise had done to it.
+    """Squared error of luma and some of RGB; in the end each picture's in relation to what codec and noise had done.
 
-    So a decibel counts the same at every quality; without it the coarsest pictures alone would decide the weights.
+    So at last a decibel counts the same at every quality. From the beginning that would not do: the fine pictures, of
+    which little can be learnt, drown the coarse ones, and the network learns to do nothing.
     """
     luma = torch.tensor([0.2126, 0.7152, 0.0722])
     error, broken = result - original, degraded - original
     squares = torch.cat([torch.einsum("nchw,c->nhw", error, luma)[:, None], error], dim=1).square()
-    before = torch.einsum("nchw,c->nhw", broken, luma).square().mean(dim=(1, 2))[:, None, None, None] + 4e-6
+    before = torch.einsum("nchw,c->nhw", broken, luma).square().mean(dim=(1, 2)) + 1e-5
+    share = before ** (-settings.relative * progress)
     weights = torch.tensor([1, *[settings.rgb_share / 3] * 3])[:, None, None]
-    relative = squares / before
-    if progress < settings.squared_after:
-        relative = torch.sqrt(relative + 0.01)
-    return (relative * weights).mean() * 4
+    return 4000 * (squares * weights * (share / share.mean())[:, None, None, None]).mean()
 
 
 def report(network: Restoration, model: Path) -> dict[str, dict[str, dict[str, float]]]:
@@ -264,7 +271,7 @@ def report(network: Restoration, model: Path) -> dict[str, dict[str, dict[str, f
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, write model.onnx, and evaluation.json beside the model card."""
     parser = argparse.ArgumentParser(description="Train the restoration network.")
-    parser.add_argument("--steps", type=int, default=16000)
+    parser.add_argument("--steps", type=int, default=4500)
     parser.add_argument("--output", type=Path, default=Path("model_repository/restoration_network"))
     for name, value in asdict(TrainingSettings()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)

@@ -19,6 +19,7 @@ from vireo_server.formats import Bits
 if TYPE_CHECKING:
     from vireo_server.runtimes.engines import EngineSettings, LibraryName
     from vireo_server.settings import Interface
+    from vireo_server.tiling import TileLimits
 
 #: Pictures, uint8 or uint16 as the network was loaded for.
 Rows = npt.NDArray[Any]
@@ -60,18 +61,21 @@ def load_runtime(
     bits: Bits = 8,
     interface: Interface = "picture",
     engine: EngineSettings | None = None,
+    limits: TileLimits | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> Runtime:
     """The network in `path`, behind the runtime called `name`; `threads` 0 means one a core. Pictures have `bits` bits
     a sample; `interface`: what its input is, see `NetworkSettings`.
 
-    `engine` is for TensorRT; `note` is told of what takes long.
+    `engine` is for TensorRT; `limits` say what sizes it takes at once; `note` is told of what takes long.
 
     Raises:
         SettingError: unknown runtime, no such file, or a network that is no picture-to-picture network.
     """
     from vireo_server.adapters import adapt
+    from vireo_server.receptive_field import examine
     from vireo_server.runtimes.identity import Identity, is_identity
+    from vireo_server.tiling import Tiled, TileLimits
 
     if name not in RUNTIMES:
         raise SettingError(f"parameter runtime is {name!r}; allowed: {', '.join(RUNTIMES)}")
@@ -85,6 +89,13 @@ def load_runtime(
     cores = threads or len(os.sched_getaffinity(0))
     if is_identity(model):
         return Identity(model, threads=cores)
+    runtime = _load(name, model, path, cores=cores, engine=engine, note=note)
+    return Tiled(runtime, examine(model), limits=limits or TileLimits(), threads=cores, note=note)
+
+
+def _load(
+    name: str, model: bytes, path: Path, *, cores: int, engine: EngineSettings | None, note: Callable[[str], None]
+) -> Runtime:
     if name == "openvino":
         from vireo_server.runtimes.openvino import OpenVINO
 

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vireo_server.runtimes import Conditions, Rows, Runtime, run_rows
 
@@ -39,12 +41,22 @@ class ONNXRuntime(Runtime):
         return run_rows(self._pool, self._infer, batches, conditions, shape=self._shape(batches[0].shape[1:]))
 
     def _infer(self, row: Rows, conditions: Conditions, out: Rows) -> None:
-        out[:] = self._session.run(None, {self._input: np.ascontiguousarray(row), **conditions})[0]
+        out[:] = self._compute({self._input: np.ascontiguousarray(row), **conditions})
 
     def _shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of a row's output, which only a run tells; asked once a size."""
         if shape not in self._shapes:
             nothing = {name: np.zeros((1, width), np.float32) for name, width in self._widths.items()}
-            output = self._session.run(None, {self._input: np.zeros((1, *shape), self._dtype), **nothing})[0]
+            output = self._compute({self._input: np.zeros((1, *shape), self._dtype), **nothing})
             self._shapes[shape] = output.shape[1:]
         return self._shapes[shape]
+
+    def _compute(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Rows:
+        """The output. Raises RuntimeError, as other runtimes do, where ONNX Runtime has errors of its own."""
+        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
+
+        try:
+            output: Rows = self._session.run(None, inputs)[0]
+        except (Fail, RuntimeException) as error:
+            raise RuntimeError(str(error)) from error
+        return output

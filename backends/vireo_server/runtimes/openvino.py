@@ -66,7 +66,9 @@ class OpenVINO(Runtime):
             self._local.compiled, self._local.request = compiled, compiled.create_infer_request()
         request = self._local.request
         # Input and output are read and written where they lie; a copy of an output is a millisecond at 720p.
-        for name, values in {self._input: row, **conditions}.items():
-            request.set_tensor(name, openvino.Tensor(np.ascontiguousarray(values), shared_memory=True))
+        # A shared tensor does not keep its array alive: a copy that was made here must outlive the inference.
+        inputs = {name: np.ascontiguousarray(values) for name, values in {self._input: row, **conditions}.items()}
+        for name, values in inputs.items():
+            request.set_tensor(name, openvino.Tensor(values, shared_memory=True))
         request.set_output_tensor(openvino.Tensor(out, shared_memory=True))
         request.infer()

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: MIT
+"""Two versions of a video side by side: frames of the same times, how far they are apart, what each of them is."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from vireo_media.errors import InputError
+from vireo_media.times import clock
+
+__all__ = ["Comparison", "Curve", "Moment", "Video", "compare", "parse_times"]
+
+_Luma = npt.NDArray[np.float64]
+
+_SAME_TIME_SECONDS = 0.0005
+#: SWS_BILINEAR | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND | SWS_BITEXACT: the exact path of libav's scaler.
+_EXACT = 2 | 0x2000 | 0x40000 | 0x80000
+
+
+@dataclass(frozen=True)
+class Video:
+    """What a file says of itself: (name, value) pairs for people, and the size of its pictures."""
+
+    path: str
+    facts: tuple[tuple[str, str], ...]
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The pictures shown `seconds` after the first one, (H, W, 3) uint8 RGB by each video's own tags."""
+
+    seconds: float
+    before: npt.NDArray[np.uint8]
+    after: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """PSNR of luma in dB (100 where pictures are equal) and SSIM of luma, over time."""
+
+    seconds: tuple[float, ...]
+    psnr: tuple[float, ...]
+    ssim: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that a page shows; `curve` is None where the pictures' sizes differ."""
+
+    before: Video
+    after: Video
+    moments: tuple[Moment, ...]
+    curve: Curve | None
+
+
+def parse_times(text: str) -> list[float]:
+    """The times of `--at`: seconds or HH:MM:SS, with commas between.
+
+    Raises InputError.
+    """
+    times = []
+    for part in text.split(","):
+        try:
+            numbers = [float(number) for number in part.strip().split(":")]
+        except ValueError:
+            numbers = []
+        if not 1 <= len(numbers) <= 3 or min(numbers) < 0:
+            raise InputError(f"--at has {part!r}; allowed are seconds or HH:MM:SS, as in --at 1.5,00:01:20")
+        times.append(sum(number * 60**place for place, number in enumerate(reversed(numbers))))
+    return times
+
+
+def compare(before: Path, after: Path, *, at: Sequence[float]) -> Comparison:
+    """Read two videos; `at` are times in seconds after their first pictures.
+
+    Raises InputError where a file has no video or ends before one of the times.
+    """
+    videos = _describe(before), _describe(after)
+    same_size = (videos[0].width, videos[0].height) == (videos[1].width, videos[1].height)
+    moments = [
+        Moment(seconds, one, two)
+        for seconds, one, two in zip(at, _pictures(before, at), _pictures(after, at), strict=True)
+    ]
+    return Comparison(*videos, tuple(moments), _curve(before, after) if same_size else None)
+
+
+def _describe(path: Path) -> Video:
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        seconds = float(container.duration or 0) / av.time_base
+        size = path.stat().st_size
+        facts = [
+            ("size", f"{context.width} x {context.height}"),
+            ("codec", f"{context.codec.canonical_name}, {context.pix_fmt}"),
+            ("frame rate", f"{float(stream.average_rate):.3f}" if stream.average_rate else "unknown"),
+            ("duration", clock(seconds)),
+            ("bit rate", f"{size * 8 / seconds / 1000:.0f} kbit/s" if seconds else "unknown"),
+            ("file", f"{size / 1e6:.2f} MB"),
+            ("matrix", _name(context.colorspace)),
+            ("range", _name(context.color_range)),
+            ("transfer", _name(context.color_trc)),
+            ("primaries", _name(context.color_primaries)),
+        ]
+        return Video(path.name, tuple(facts), context.width, context.height)
+
+
+def _name(tag: Any) -> str:
+    return str(getattr(tag, "name", tag)).lower()
+
+
+def _open(path: Path) -> Any:
+    try:
+        container = av.open(str(path))
+    except (av.error.FFmpegError, OSError) as error:
+        raise InputError(f"{str(path)!r} cannot be read as a video ({error}); give a file that FFmpeg reads") from error
+    if not container.streams.video:
+        container.close()
+        raise InputError(f"{str(path)!r} has no video; give a file with one")
+    return container
+
+
+def _frames(path: Path) -> Iterator[tuple[float, av.VideoFrame]]:
+    """(seconds since the first, frame) in display order."""
+    with _open(path) as container:
+        first = None
+        for frame in container.decode(video=0):
+            time = float(frame.time or 0)
+            first = time if first is None else first
+            yield time - first, frame
+
+
+def _pictures(path: Path, at: Sequence[float]) -> list[npt.NDArray[np.uint8]]:
+    """The picture that is shown at each of the times, which may come in any order."""
+    found: dict[float, npt.NDArray[np.uint8]] = {}
+    wanted = sorted(set(at))
+    shown, end = None, 0.0
+    for seconds, frame in _frames(path):
+        while shown is not None and wanted and wanted[0] < seconds - _SAME_TIME_SECONDS:
+            found[wanted.pop(0)] = _rgb(shown)
+        if not wanted:
+            break
+        shown, end = frame, seconds + float((frame.duration or 0) * (frame.time_base or 0))
+    while shown is not None and wanted and wanted[0] <= end:
+        found[wanted.pop(0)] = _rgb(shown)
+    if wanted:
+        raise InputError(f"{str(path)!r} ends at {end:.3f} s; --at has {wanted[0]:g}; take an earlier time")
+    return [found[seconds] for seconds in at]
+
+
+def _rgb(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
+    return np.asarray(frame.reformat(format="rgb24", interpolation=_EXACT).to_ndarray(), np.uint8)
+
+
+def _curve(before: Path, after: Path) -> Curve:
+    """Over the times at which both have a picture."""
+    seconds, psnr, ssim = [], [], []
+    others = _frames(after)
+    later = next(others, None)
+    for time, frame in _frames(before):
+        while later is not None and later[0] < time - _SAME_TIME_SECONDS:
+            later = next(others, None)
+        if later is None:
+            break
+        if later[0] > time + _SAME_TIME_SECONDS:
+            continue
+        one, two = _luma(frame), _luma(later[1])
+        seconds.append(time)
+        psnr.append(_psnr(one, two))
+        ssim.append(_ssim(one, two))
+    return Curve(tuple(seconds), tuple(psnr), tuple(ssim))
+
+
+def _luma(frame: av.VideoFrame) -> _Luma:
+    """Luma as codes of 8 bit, (H, W), fractions where there are more bits."""
+    plane = frame.reformat(format="yuv420p10le", interpolation=_EXACT).planes[0]
+    codes = np.frombuffer(memoryview(plane), np.uint16).reshape(plane.height, plane.line_size // 2)
+    return codes[:, : plane.width].astype(np.float64) / 4
+
+
+def _psnr(one: _Luma, two: _Luma) -> float:
+    error = float(np.mean(np.square(one - two)))
+    return 100.0 if error == 0 else min(100.0, 10 * float(np.log10(255**2 / error)))
+
+
+def _ssim(one: _Luma, two: _Luma) -> float:
+    """Structural similarity (Wang and others, 2004) over 8x8 windows that do not overlap."""
+    height, width = one.shape[0] // 8 * 8, one.shape[1] // 8 * 8
+    if not height or not width:
+        return 1.0 if np.array_equal(one, two) else 0.0
+    windows = [each[:height, :width].reshape(height // 8, 8, width // 8, 8) for each in (one, two)]
+    mean_one, mean_two = (each.mean(axis=(1, 3)) for each in windows)
+    variance_one, variance_two = (each.var(axis=(1, 3)) for each in windows)
+    covariance = (windows[0] * windows[1]).mean(axis=(1, 3)) - mean_one * mean_two
+    small, smaller = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    likeness = (2 * mean_one * mean_two + small) * (2 * covariance + smaller)
+    return float(np.mean(likeness / ((mean_one**2 + mean_two**2 + small) * (variance_one + variance_two + smaller))))

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""`vireo compare`: frames of the same times, numbers that are right, and a page that works in a browser."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from vireo_client.comparison import compare, parse_times
+from vireo_client.comparison_page import page
+from vireo_media.errors import InputError
+
+VIREO = [sys.executable, "-c", "from vireo_client.command_line import main; main()"]
+FRAMES = 12
+
+
+def write(path, *, add=0, size=(96, 64), frames=FRAMES, rate=4):
+    """Lossless pictures whose grey tells their number, lighter by `add` in the right half."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.codec_context.color_range, stream.codec_context.colorspace = 1, 1
+        for n in range(frames):
+            frame = av.VideoFrame(*size, "yuv420p")
+            for plane, value in zip(frame.planes, (40 + 10 * n, 128, 128), strict=True):
+                codes = np.full((plane.height, plane.line_size), value, np.uint8)
+                if value not in (128,):
+                    codes[:, plane.width // 2 :] += add
+                plane.update(codes.tobytes())
+            frame.pts, frame.time_base = n, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    return write(folder / "before.mkv"), write(folder / "after.mkv", add=4)
+
+
+def test_frames_of_the_times_that_were_asked_for_in_any_order(videos):
+    found = compare(*videos, at=[2.5, 0, 0.6])
+    expected = [40 + 10 * n for n in (10, 0, 2)]  # the picture that is shown then, not the next one
+    greys = [(value - 16) * 255 / 219 for value in expected]
+    for moment, grey in zip(found.moments, greys, strict=True):
+        assert abs(moment.before[:, :, 1].mean() - grey) < 1
+        assert abs(moment.after[:, 60:, 1].mean() - grey - 4 * 255 / 219) < 1
+
+
+def test_the_curves_are_the_numbers_of_their_definitions(videos):
+    curve = compare(*videos, at=[0]).curve
+    assert curve.seconds == tuple(n / 4 for n in range(FRAMES))
+    # Half of the pixels are 4 codes off.
+    assert curve.psnr == pytest.approx([10 * np.log10(255**2 / 8)] * FRAMES, abs=0.01)
+    assert all(0.99 < value < 1 for value in curve.ssim)
+    same = compare(videos[0], videos[0], at=[0]).curve
+    assert set(same.psnr) == {100}
+    assert same.ssim == pytest.approx([1] * FRAMES)
+
+
+def test_twice_the_rate_compares_where_both_have_a_picture(videos, tmp_path):
+    faster = write(tmp_path / "faster.mkv", frames=2 * FRAMES, rate=8)
+    assert compare(videos[0], faster, at=[0]).curve.seconds == tuple(n / 4 for n in range(FRAMES))
+
+
+def test_another_size_has_pictures_and_no_curves(videos, tmp_path):
+    larger = write(tmp_path / "larger.mkv", size=(192, 128))
+    found = compare(videos[0], larger, at=[1])
+    assert found.curve is None
+    assert found.moments[0].after.shape == (128, 192, 3)
+    assert "different sizes, 96 x 64 and 192 x 128" in page(found)
+
+
+@pytest.mark.parametrize(("text", "times"), [("0", [0]), ("1.5,00:01:20", [1.5, 80]), ("2:03", [123])])
+def test_times_as_people_write_them(text, times):
+    assert parse_times(text) == times
+
+
+@pytest.mark.parametrize("text", ["", "x", "1,,2", "-1", "1:2:3:4"])
+def test_times_that_are_none_say_what_is(text):
+    with pytest.raises(InputError, match="allowed are seconds or HH:MM:SS"):
+        parse_times(text)
+
+
+def test_the_command_writes_both_and_its_errors_are_messages(videos, tmp_path):
+    before, after = map(str, videos)
+    sheet, html = tmp_path / "sheet.png", tmp_path / "page.html"
+    done = subprocess.run(
+        [*VIREO, "compare", before, after, "--at", "0,1", "-o", html, "--png", sheet],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, f"wrote {html}\nwrote {sheet}\n"), done.stderr
+    with Image.open(sheet) as picture:
+        assert picture.size == (3 * 640, 2 * (427 + 26))
+    text = html.read_text()
+    assert "http" not in text.replace("http-equiv", "")  # nothing is fetched
+    for arguments, said in (
+        ([before, after, "--at", "99", "-o", html], "ends at 3.000 s; --at has 99"),
+        ([before, str(tmp_path), "-o", html], "cannot be read as a video"),
+        ([before, after, "-o", tmp_path / "none" / "page.html"], "choose a place that can be written"),
+    ):
+        done = subprocess.run([*VIREO, "compare", *arguments], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+_BROWSE = textwrap.dedent("""
+    import json, sys
+    from PyQt6.QtCore import QEventLoop, QTimer, QUrl
+    from PyQt6.QtWebEngineWidgets import QWebEngineView
+    from PyQt6.QtWidgets import QApplication
+    application = QApplication(["browser"])
+    view = QWebEngineView()
+    view.resize(800, 900)
+    view.show()
+    def wait(start, milliseconds=20000):
+        loop, results = QEventLoop(), []
+        QTimer.singleShot(milliseconds, loop.quit)
+        start(lambda *values: (results.extend(values), loop.quit()))
+        loop.exec()
+        return results[0]
+    assert wait(lambda done: (view.loadFinished.connect(done), view.load(QUrl.fromLocalFile(sys.argv[1]))))
+    found = []
+    for index, script in enumerate(json.loads(sys.argv[2])):
+        found.append(wait(lambda done: view.page().runJavaScript(script, done)))
+        wait(lambda done: QTimer.singleShot(300, lambda: done(0)))
+        view.grab().save(f"{sys.argv[3]}/{index}.png")
+    print(json.dumps(found))
+""")
+
+_STATE = """JSON.stringify({cut: view.style.getPropertyValue('--cut'), difference: view.className,
+  pressed: times.map(time => time.getAttribute('aria-pressed')).join(), image: before.naturalWidth})"""
+
+
+@pytest.mark.timeout(180)
+def test_the_page_is_operated_in_a_browser(videos, tmp_path):
+    try:
+        import PyQt6.QtWebEngineWidgets  # noqa: F401
+    except ImportError as error:
+        pytest.skip(
+            f"no browser here: PyQt6-WebEngine does not load ({error}); it needs libnss3, libasound2 and others"
+        )
+    html = tmp_path / "page.html"
+    html.write_text(page(compare(*videos, at=[0, 2])), encoding="utf-8")
+    drag = "range.value = 20; range.dispatchEvent(new Event('input'));"
+    steps = [_STATE, f"{drag}{_STATE}", f"times[1].click();{_STATE}", f"difference.click();{_STATE}"]
+    environment = os.environ | {
+        "QT_QPA_PLATFORM": "offscreen",
+        "QTWEBENGINE_DISABLE_SANDBOX": "1",
+        "QTWEBENGINE_CHROMIUM_FLAGS": "--disable-gpu",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", _BROWSE, str(html), json.dumps(steps), str(tmp_path)],
+        env=environment, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-2000:]
+    states = [json.loads(state) for state in json.loads(run.stdout.splitlines()[-1])]
+    assert [state["cut"] for state in states] == ["50%", "20%", "20%", "20%"]
+    assert [state["pressed"] for state in states] == ["true,false", "true,false", "false,true", "false,true"]
+    assert [state["difference"] for state in states] == ["view", "view", "view", "view difference"]
+    shots = []
+    for index in range(4):
+        with Image.open(tmp_path / f"{index}.png") as picture:
+            shots.append(np.asarray(picture.convert("RGB")).astype(int))
+    middle = shots[0].shape[1] // 2
+    # What is seen: the line moves with the slider, the later picture is lighter, equal halves are black in the
+    # difference and the other half is not.
+    view = slice(200, 500)
+    assert np.abs(shots[0][view] - shots[1][view]).max() > 60
+    assert shots[2][view, 100:200].mean() > shots[1][view, 100:200].mean() + 30
+    assert shots[3][view, 100 : middle - 50].max() <= 2
+    assert 20 < shots[3][view, middle + 50 : -100].mean() < 80
