@@ -86,7 +86,7 @@ class Results:
 
 def newest(folder: Path = RESULTS) -> Path | None:
     """The results' file of the latest day in a folder; None where there is none."""
-    return max(folder.glob("*.json"), key=lambda path: path.name, default=None)
+    return max(folder.glob("[0-9]*.json"), key=lambda path: path.name, default=None)
 
 
 def new_results(mode: str) -> Results:

@@ -119,5 +119,5 @@ def test_no_such_service_lists_those_there_are():
     from vireo_server.locations import find_locations
     from vireo_server.parity import Serving
 
-    with pytest.raises(BadInput, match=r"'nothing'.*passthrough, super_resolution"):
+    with pytest.raises(BadInput, match=r"'nothing'.*passthrough, "):
         Serving.of_service(find_locations().model_repository, "nothing")
