@@ -162,6 +162,20 @@ def test_damage_moves_loses_and_doubles_no_frame(coded, damage, place):
             assert choice == "conceal" or not decoder.notes
 
 
+@pytest.mark.parametrize("codec", ["mpeg2video", "mpeg4"])
+def test_a_frame_that_libavcodec_marks_corrupt_is_refused_or_named(tmp_path, codec):
+    numbered_clip(str(tmp_path / "clip.mkv"), frames=30, size=(160, 96), gop=10, codec=codec)
+    source = MediaSource(tmp_path / "clip.mkv")
+    packets = [(packet.data, timing_rows([packet[1:]])[0]) for packet in read_packets(source)]
+    data, timing = packets[10]
+    packets[10] = (data[: len(data) // 2], timing)
+    with pytest.raises(BadInput, match="this picture is marked corrupt"):
+        run(probe(source).description, packets)
+    decoder, pictures = run(probe(source).description, packets, on_corrupt="conceal")
+    assert len(pictures) == 30
+    assert "1 pictures are damaged or missing in the source and were concealed" in decoder.notes[0]
+
+
 def test_nothing_is_said_of_a_whole_stream(clip):
     decoder, pictures = run(*clip, on_corrupt="conceal")
     assert [read_number(picture.frame) for picture in pictures] == list(range(30))
@@ -278,7 +292,7 @@ def encoded(codec, *, hdr=None, frames=3, times=None, **options):
     done = []
     for place, time in enumerate(times or range(0, 40 * frames, 40)):
         picture = np.full(frame_shape(width=160, height=96, pixel_format=pixel_format), 90 + place % 50, np.uint8)
-        done += encoder.encode(picture, pts=time, duration=40)
+        done += encoder.encode(picture, pts=time, duration=40 + place % 3)
     done += encoder.finish()
     return done, encoder
 
@@ -300,6 +314,12 @@ def test_mastering_display_and_light_level_are_in_the_coded_stream(codec):
         got = np.array([float(Fraction(*pair)) for pair in np.reshape(found["mastering_display"][name], (-1, 2))])
         wanted = np.array([float(Fraction(*pair)) for pair in np.reshape(value, (-1, 2))])
         assert np.allclose(got, wanted, atol=1e-4), name
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9", "ffv1"])
+def test_every_packet_keeps_its_pictures_duration(codec):
+    done, _ = encoded(codec, frames=10)
+    assert sorted((pts, duration) for _, (pts, _, duration, _) in done) == [(40 * i, 40 + i % 3) for i in range(10)]
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9"])
