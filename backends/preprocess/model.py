@@ -12,8 +12,8 @@ class TritonPythonModel:
     """Triton's door to `vireo_server.preprocessing`."""
 
     def initialize(self, args):
-        warm_up()
         settings = read_settings(PreprocessSettings, args)
+        warm_up(settings)
         kind = PreprocessStage if settings.slots == "none" else InterpolationStage
         self.streams = Streams(lambda: kind(settings), name=args["model_name"], idle_seconds=settings.idle_seconds)
 

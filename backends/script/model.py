@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from vireo_server.heartbeat import Heartbeat
+from vireo_server.results import results_of
 from vireo_server.scripting.host import ScriptHost
 from vireo_server.scripting.stage import ScriptStage
 from vireo_server.sequences import Streams
@@ -21,8 +22,9 @@ class TritonPythonModel:
         path = Path(args["model_repository"]) / args["model_version"] / settings.file
         heartbeat = Heartbeat(args["model_name"], limit_seconds=settings.limit_seconds)
         self.host = ScriptHost(path, settings, busy=heartbeat.busy, note=log_warning)
+        results = results_of(args["model_config"], side="output")
         self.streams = Streams(
-            lambda: ScriptStage(self.host, is_abandoned=heartbeat.is_abandoned),
+            lambda: ScriptStage(self.host, results=results, is_abandoned=heartbeat.is_abandoned),
             name=args["model_name"],
             idle_seconds=settings.idle_seconds,
             heartbeat=heartbeat,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Networks as people export them, made to take and give UINT8 pictures, or UINT16 ones for HDR.
+"""Networks as people export them, made to take UINT8 pictures, or UINT16 ones for HDR, and to give such or numbers.
 
 # Note [Pixels cross a stage border as UINT8]
 FP32 tensors between stages are four times the copies: 24-26 frames/s against 30-31 with UINT8 on the same machine. So
@@ -21,17 +21,19 @@ _FLOATS: dict[Bits, tuple[str, ...]] = {8: ("FLOAT", "FLOAT16"), 16: ("FLOAT",)}
 
 
 def adapt(path: Path, *, bits: Bits = 8, interface: Interface = "picture") -> bytes:
-    """An ONNX picture network as bytes, with UINT8 (or UINT16, by `bits`) input and output `(N, 3, H, W)`.
+    """An ONNX network as bytes, with UINT8 (or UINT16, by `bits`) pictures `(N, C, H, W)` as input; its output is
+    such pictures or numbers.
 
     Beside the picture it may take rows of numbers, FLOAT `(N, K)`, which are left as they are. With interface
     "interpolation" its input are the planes of RIFE's files; see `interpolation_input`.
 
     A floating-point input is taken as RGB in 0..1: `cast(x) / 255` (65535) goes before it; a floating-point output
-    likewise: `cast(round(clip(y, 0, 1) * 255))` goes behind it, rounding half to even as `torch.round` does. Weights
-    stored beside the file are read with it.
+    likewise: `cast(round(clip(y, 0, 1) * 255))` goes behind it, rounding half to even as `torch.round` does. An output
+    that is no picture, with another number of dimensions than four, stays as it is. Weights stored beside the file are
+    read with it.
 
     Raises:
-        SettingError: not ONNX, or not one picture in and one picture out.
+        SettingError: not ONNX, or not one picture in and one result out.
     """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -51,14 +53,28 @@ def adapt(path: Path, *, bits: Bits = 8, interface: Interface = "picture") -> by
             f"{path} has {names}; a network of a service has one picture as input and one output; numbers beside the "
             "picture are FLOAT [N, K]"
         )
-    _check_shape(path, outputs[0], what="output")
+    numbers = _gives_numbers(outputs[0])
+    if not numbers or interface == "interpolation":
+        _check_shape(path, outputs[0], what="output")
     if interface == "interpolation":
         interpolation_input(onnx, model, path, pictures[0])
     else:
         _check_shape(path, pictures[0], what="input")
         _adapt_input(onnx, model, path, pictures[0], bits)
-    _adapt_output(onnx, model, path, outputs[0], bits)
+    if not numbers:
+        _adapt_output(onnx, model, path, outputs[0], bits)
     return bytes(model.SerializeToString())
+
+
+def gives_numbers(model: bytes) -> bool:
+    """Whether a network's result is no picture, from the ONNX file's bytes."""
+    import onnx
+
+    return _gives_numbers(onnx.load_from_string(model).graph.output[0])
+
+
+def _gives_numbers(output: Any) -> bool:
+    return len(output.type.tensor_type.shape.dim) in (1, 2, 3)
 
 
 def _is_condition(onnx: Any, value: Any) -> bool:
@@ -70,9 +86,14 @@ def _check_shape(path: Path, value: Any, *, what: str) -> None:
     dims = value.type.tensor_type.shape.dim
     if what == "output" and not dims:
         return  # An exporter may leave it open; it is seen with the first picture.
-    if len(dims) != 4 or (dims[1].HasField("dim_value") and dims[1].dim_value != 3):
+    # A network that takes UINT8 was made for a service and may take windows; a floating-point one is one of pictures.
+    as_made = value.type.tensor_type.elem_type == 2
+    if len(dims) != 4 or (dims[1].HasField("dim_value") and dims[1].dim_value != 3 and not as_made):
         shape = [dim.dim_value or dim.dim_param or "?" for dim in dims]
-        raise SettingError(f"{path}: {what} {value.name!r} has the shape {shape}; allowed: [N, 3, H, W], planar RGB")
+        raise SettingError(
+            f"{path}: {what} {value.name!r} has the shape {shape}; allowed: [N, 3, H, W], planar RGB, or any number of "
+            "channels of UINT8"
+        )
 
 
 def _floating(onnx: Any, path: Path, value: Any, bits: Bits) -> bool:

@@ -7,13 +7,14 @@ import json
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from vireo_media.exchange import Request as SequenceRequest
+from vireo_media.services import ServiceDescription
 from vireo_media.times import Timing
 
 from vireo_server.errors import Cancelled, Internal, StageError, Unavailable
@@ -21,7 +22,7 @@ from vireo_server.heartbeat import stage_processes
 from vireo_server.services import read_stages
 from vireo_server.settings import FileSettings
 from vireo_server.whole_files import Send, read_error, run_file
-from vireo_server.wire import CallFailed, Request, Tensors, call_service, log_error
+from vireo_server.wire import Array, CallFailed, Request, Tensors, call_service, log_error
 
 _LOOK_SECONDS = 0.5
 _OUTPUTS = ["OUTPUT_PACKETS", "OUTPUT_TIMING", "REPORT"]
@@ -56,8 +57,10 @@ def sender(caller: Request, *, repository: Path, settings: FileSettings) -> Send
     is made on a thread of its own, which is left behind where the stages' heartbeats show that one was replaced.
     """
 
-    def send(service: str, stream: str, request: SequenceRequest) -> tuple[list[bytes], Timing, str]:
-        stages = read_stages(repository, service)
+    def send(
+        service: ServiceDescription, stream: str, request: SequenceRequest
+    ) -> tuple[list[bytes], Timing, str, Mapping[str, Array]]:
+        stages = read_stages(repository, service.name)
         before = stage_processes(stages)
         reply: Future[Callable[[str], Any]] = Future()
         threading.Thread(target=_call, args=(reply, service, stream, request), daemon=True).start()
@@ -67,32 +70,47 @@ def sender(caller: Request, *, repository: Path, settings: FileSettings) -> Send
                 output = reply.result(timeout=_LOOK_SECONDS)
             except TimeoutError:
                 if before - stage_processes(stages):
-                    raise Unavailable(f"a stage of {service!r} died and was replaced", stage="file") from None
+                    raise Unavailable(f"a stage of {service.name!r} died and was replaced", stage="file") from None
                 if caller.cancelled:
                     raise Cancelled("the caller has gone", stage="file") from None
                 if time.monotonic() > deadline:
                     raise Unavailable(
-                        f"{service!r} did not answer for {settings.answer_seconds:g} s (answer_seconds of model "
+                        f"{service.name!r} did not answer for {settings.answer_seconds:g} s (answer_seconds of model "
                         "'file'); try again when the server has less to do",
                         stage="file",
                     ) from None
             except CallFailed as error:
                 raise read_error(str(error)) from error
             else:
-                return list(output("OUTPUT_PACKETS")), output("OUTPUT_TIMING"), output("REPORT")[0].decode()
+                return _read(service, output)
 
     return send
 
 
-def _call(reply: Future[Callable[[str], Any]], service: str, stream: str, request: SequenceRequest) -> None:
+def _read(
+    service: ServiceDescription, output: Callable[[str], Any]
+) -> tuple[list[bytes], Timing, str, Mapping[str, Array]]:
+    """A reply's tensors: packets of a transformation, results of an extraction."""
+    report = output("REPORT")[0].decode()
+    if service.kind == "extraction":
+        return [], output("TIMING"), report, {name: output(name) for name in service.outputs}
+    return list(output("OUTPUT_PACKETS")), output("OUTPUT_TIMING"), report, {}
+
+
+def _call(
+    reply: Future[Callable[[str], Any]], service: ServiceDescription, stream: str, request: SequenceRequest
+) -> None:
     tensors: Tensors = {
         "STREAM": request.stream,
         "PACKETS": list(request.packets),
         "PACKET_TIMING": request.timing,
         "CHUNK": np.array([request.chunk], np.int64),
     }
+    outputs = _OUTPUTS
+    if service.kind == "extraction":
+        outputs = ["TIMING", "REPORT", *service.outputs]
     try:
-        done = call_service(service, stream, tensors, start=request.start, end=request.end, outputs=_OUTPUTS)
+        done = call_service(service.name, stream, tensors, start=request.start, end=request.end, outputs=outputs)
     except Exception as error:  # noqa: BLE001 - handed to whoever called
         reply.set_exception(error)
     else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Frames to network input: which rows the network must compute, and their RGB."""
+"""Frames to network input: which rows the network must compute, and their pixels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
-from vireo_kernels.color import RgbType, frames_to_rgb, rgb_shape
+from vireo_kernels.color import rgb_shape
 
 from vireo_server.conditions import Columns
 from vireo_server.errors import StageError
@@ -18,43 +18,42 @@ from vireo_server.formats import (
     ROW,
     SOURCE,
     UNTOUCHED,
-    Bits,
     Format,
-    Layout,
     PixelFormat,
     check_frames,
     frame_shape,
     spare_rows,
 )
 from vireo_server.hdr import hdr10_format, require_sdr
+from vireo_server.pictures import make_pictures, picture_size, quarter_turns
 from vireo_server.sequences import Stage
 from vireo_server.settings import PreprocessSettings
-from vireo_server.tags import NOTHING, color_spec
+from vireo_server.tags import NOTHING
+from vireo_server.windows import Windows
 from vireo_server.wire import Request, Tensors
 
-_DTYPES: dict[Bits, RgbType] = {8: "uint8", 16: "uint16"}
 
-
-def warm_up() -> None:
-    """Compile what the first stream would otherwise wait for: the pixel kernels of both layouts."""
-    color = color_spec(NOTHING.color, stage="preprocess")
+def warm_up(settings: PreprocessSettings) -> None:
+    """Compile what the first stream would otherwise wait for: the pixel kernels, for both layouts of FRAMES."""
     for layout in get_args(PixelFormat):
         frames = np.zeros((1, *frame_shape(width=16, height=16, pixel_format=layout)), np.uint8)
-        for rgb in get_args(Layout):
-            frames_to_rgb(frames, width=16, height=16, pixel_format=layout, color=color, layout=rgb)
+        make_pictures(frames, replace(NOTHING, width=16, height=16, pixel_format=layout), settings)
 
 
 class PreprocessStage(Stage):
     """The preprocess stage of one stream: source rows become INPUT, RGB `(R, 3, H, W)` for a network or `(R, H, W, 3)`
-    for a script, as the setting `layout` has it; uint8, or uint16 by the setting `bits`.
+    for a script, as the setting `layout` has it; uint8, or uint16 by the setting `bits`. Other settings change size and
+    channels.
 
     INPUT holds only what the network must compute; where that is nothing, one black row, since no tensor between
-    stages may be empty. TIMING's `row` says which row of OUTPUT will hold each picture.
+    stages may be empty. TIMING's `row` says which row of OUTPUT will hold each picture. With windows TIMING has a row a
+    window, and its time is that of the window.
     """
 
     def __init__(self, settings: PreprocessSettings) -> None:
         self._settings = settings
         self._columns = Columns(settings.condition, settings.skip)
+        self._windows = Windows(settings) if settings.window > 1 else None
         self._format = NOTHING
         self._said: set[str] = set()
 
@@ -83,19 +82,19 @@ class PreprocessStage(Stage):
             sources = self._needed(format, sources, timing)
             timing[sources, ROW] = np.arange(len(sources))
         format = self._note(format)
-        if not len(sources):
-            return {**self._nothing(format), "TIMING": timing, "FORMAT": self._given(format).to_json()}
-        rgb = frames_to_rgb(
-            frames if len(sources) == len(frames) else frames[sources],
-            width=format.width,
-            height=format.height,
-            pixel_format=format.pixel_format,
-            color=color_spec(format.color, stage="preprocess"),
-            layout=format.layout,
-            dtype=_DTYPES[self._settings.bits],
-        )
-        told = {"CONDITION": self._columns.rows(format, sources)} if self._columns.condition else {}
-        return {"INPUT": rgb, **told, "TIMING": timing, "FORMAT": self._given(format).to_json()}
+        inputs = self._nothing(format)
+        if len(sources):
+            chosen = frames if len(sources) == len(frames) else frames[sources]
+            inputs["INPUT"] = make_pictures(chosen, format, self._settings)
+            if self._columns.condition:
+                inputs["CONDITION"] = self._columns.rows(format, sources)
+        if self._windows is not None:
+            shown = inputs["INPUT"] if len(sources) else inputs["INPUT"][:0]
+            rows, times = self._windows.push(shown, timing[sources], end=request.end)
+            inputs["INPUT"] = np.stack(rows) if rows else self._black(format)
+            timing = np.stack(times) if times else spare_rows(format)["TIMING"]
+            timing[: len(rows), ROW] = np.arange(len(rows))
+        return {**inputs, "TIMING": timing, "FORMAT": self._given(self._turned(format)).to_json()}
 
     def failure(self, error: StageError) -> Tensors:
         """One black row, one spare row, and the error in FORMAT."""
@@ -122,13 +121,20 @@ class PreprocessStage(Stage):
         """What the pictures are behind the network, whose light nobody knows before."""
         return hdr10_format(format, light=0, stage="preprocess") if self._settings.gives == "hdr10" else format
 
+    def _turned(self, format: Format) -> Format:
+        """What later stages are told: pictures that were turned have no rotation left."""
+        if self._settings.rotation != "upright":
+            return format
+        if quarter_turns(format, self._settings) % 2:
+            format = replace(format, width=format.height, height=format.width)
+        return replace(format, rotation=0)
+
     def _note(self, format: Format) -> Format:
         """The format with what the caller must know of how this stream is treated, said once."""
         notes = [self._columns.note(format)] if self._columns.condition and format.quantizer_steps else []
         if format.pixel_format == "p010" and self._settings.bits == 8 and self._settings.ten_bit == "convert":
-            notes.append(
-                "the network computes in 8 bit: 10-bit frames are rounded for it, the output's format stays 10 bit"
-            )
+            note = "the network computes in 8 bit: 10-bit frames are rounded for it"
+            notes.append(note + (", the output's format stays 10 bit" if self._settings.rotation == "tag" else ""))
         new = [note for note in notes if note and note not in self._said]
         self._said.update(new)
         if not new:
@@ -136,5 +142,11 @@ class PreprocessStage(Stage):
         return replace(format, report={**format.report, "notes": [*format.report.get("notes", []), *new]})
 
     def _black(self, format: Format) -> npt.NDArray[Any]:
-        shape = rgb_shape(1, width=format.width, height=format.height, layout=format.layout)
-        return np.zeros(shape, _DTYPES[self._settings.bits])
+        settings = self._settings
+        width, height = picture_size(format, settings)
+        dtype = np.uint16 if settings.bits == 16 else np.uint8
+        if settings.layout == "interleaved":
+            return np.zeros(rgb_shape(1, width=width, height=height, layout="interleaved"), dtype)
+        channels = 1 if settings.channels == "luma" else 3
+        deep = settings.window if settings.picked == "all" else 1
+        return np.zeros((1, channels * deep, height, width), dtype)

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar, get_args
 
+from vireo_kernels.filters import FILTERS, Filter
 from vireo_media.sampling import Sampling
 
 from vireo_server.errors import SettingError
@@ -57,6 +59,20 @@ class DecodeSettings:
             raise SettingError(f"parameter {error}") from error
 
 
+_PREPROCESS_CHOICES: dict[str, tuple[str, ...]] = {
+    "ten_bit": ("convert", "untouched"),
+    "layout": get_args(Layout),
+    "slots": get_args(Slots),
+    "padding": ("edge", "none"),
+    "fit": ("stretch", "crop", "letterbox"),
+    "filter": FILTERS,
+    "antialias": ("on", "off"),
+    "channels": ("rgb", "luma"),
+    "rotation": ("tag", "upright"),
+    "picked": ("all", "middle"),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class PreprocessSettings:
     """What the network takes as INPUT."""
@@ -84,23 +100,36 @@ class PreprocessSettings:
     condition: tuple[str, ...] = ()
     #: When a picture goes past the network untouched: comparisons of columns, strength<=0, or several with & between.
     skip: tuple[str, ...] = ()
+    #: WIDTHxHEIGHT of INPUT; empty: that of the video.
+    size: str = ""
+    #: How a picture comes to `size`: "stretch"; "crop", its shorter side fits and the middle is cut out; "letterbox".
+    fit: str = "stretch"
+    #: The family of the resize, as the network was trained: see vireo_kernels.filters.
+    filter: Filter = "bilinear"
+    #: "on": as Pillow, and torch with antialias=True; "off": as OpenCV, and torch by default.
+    antialias: str = "on"
+    #: "rgb", or "luma": one channel, the codes of Y' as they are coded.
+    channels: str = "rgb"
+    #: "tag": pictures as they are coded; "upright": turned as a player shows them, which coordinates refer to.
+    rotation: str = "tag"
+    #: Pictures that the network sees at once, as channels of one row; 1: one picture a row.
+    window: int = 1
+    #: Pictures from the start of a window to the start of the next.
+    stride: int = 1
+    #: Which pictures of a window are in its row: "all", or "middle".
+    picked: str = "all"
     idle_seconds: float = 120.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         _positive(self)
-        if self.ten_bit not in ("convert", "untouched"):
-            raise SettingError(f"parameter ten_bit is {self.ten_bit!r}; allowed: convert, untouched")
-        if self.layout not in get_args(Layout):
-            raise SettingError(f"parameter layout is {self.layout!r}; allowed: {', '.join(get_args(Layout))}")
-        if self.slots not in get_args(Slots):
-            raise SettingError(f"parameter slots is {self.slots!r}; allowed: {', '.join(get_args(Slots))}")
+        for name, allowed in _PREPROCESS_CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise SettingError(f"parameter {name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
         if self.slots != "none" and self.layout != _SLOT_LAYOUTS[self.slots]:
             raise SettingError(
                 f"parameter layout is {self.layout!r}; allowed with slots {self.slots!r}: {_SLOT_LAYOUTS[self.slots]}"
             )
-        if self.padding not in ("edge", "none"):
-            raise SettingError(f"parameter padding is {self.padding!r}; allowed: edge, none")
         if self.slots != "pairs" and (self.multiple, self.padding) != (1, "edge"):
             raise SettingError("parameters multiple and padding belong to slots 'pairs'; remove them")
         _check_bits(self.bits)
@@ -108,6 +137,16 @@ class PreprocessSettings:
             raise SettingError(f"parameter gives is {self.gives!r}; allowed: same, hdr10")
         if self.gives == "hdr10" and self.ten_bit == "untouched":
             raise SettingError("parameter ten_bit is 'untouched', but with gives hdr10 allowed is only convert")
+        if self.size and not re.fullmatch(r"[1-9]\d*x[1-9]\d*", self.size):
+            raise SettingError(f"parameter size is {self.size!r}; allowed: WIDTHxHEIGHT, such as 224x224, or empty")
+        if self.window > 1 and not self.size:
+            raise SettingError(f"parameter window is {self.window} without a size; give the pictures one size")
+        if self.stride > self.window:
+            raise SettingError(f"parameter stride is {self.stride}; allowed: at most window, which is {self.window}")
+        if self.layout == "interleaved" and (self.window > 1 or self.channels == "luma"):
+            raise SettingError("parameter layout is 'interleaved' with a window or luma; allowed: planar")
+        if self.bits == 16 and (self.size or self.channels == "luma"):
+            raise SettingError("parameter bits is 16 with a size or luma; allowed: 8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +272,19 @@ class EncodeSettings:
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot work."""
+        _positive(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectSettings:
+    """Which answers an extraction gives for a whole video."""
+
+    #: NAME=KIND for each, such as PROBABILITIES=mean; kinds are mean, max and direction (mean, scaled to length 1).
+    consensus: tuple[str, ...] = ()
+    idle_seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
         _positive(self)
 
 

@@ -34,6 +34,7 @@ from vireo_media.errors import (
 from vireo_media.interpolation import FrameRule
 from vireo_media.mux import MuxResult, check_codec, check_output, encoder_defaults, mux
 from vireo_media.probing import VideoInput, probe
+from vireo_media.results import Extraction
 from vireo_media.segments import service_segments
 from vireo_media.services import ServiceDescription, apply_options
 from vireo_media.sizes import check_one_size
@@ -41,6 +42,7 @@ from vireo_media.verify import check_same, verify
 from vireo_media.versions import split_version
 
 from vireo_client.errors import RefusedError, UnavailableError
+from vireo_client.extracting import NumberStore, extract_segments, prepare_extraction
 from vireo_client.journal import Journal, kept_job
 from vireo_client.progress import ProgressCallback, ProgressCounter
 from vireo_client.running import Patience, SegmentRunner
@@ -241,6 +243,55 @@ class Client:
             version=split_version(description.name)[1],
         )
 
+    def extract(
+        self,
+        service: str,
+        input: str | os.PathLike[str] | bytes,  # noqa: A002 - the word every tool of this field uses
+        *,
+        options: Mapping[str, Any] | None = None,
+        version: int | None = None,
+        segments_in_flight: int | None = None,
+        chunk_packets: int | None = None,
+        progress: ProgressCallback | None = None,
+        request_id: str | None = None,
+    ) -> Extraction:
+        """Send a video through an extraction and give the numbers that it found.
+
+        `options` are the service's own and the decoder's (sample, on_corrupt, deinterlace); `sample` says which frames
+        are looked at (`vireo_media.sampling`). The other arguments are those of `run`.
+
+        Raises VireoError: InputError, OptionError before anything is sent; ServiceError.
+        """
+        in_flight = self._in_flight(segments_in_flight)
+        video = probe(MediaSource(input))
+        request = request_id or secrets.token_hex(4)
+        transports, skipped, description, text = self._read_service(service, version=version, run=request, kept=None)
+        stream = prepare_extraction(video, description, options or {})
+        store = NumberStore()
+        servers = Servers(
+            transports,
+            description.name,
+            description=text,
+            skipped=skipped,
+            first_pause=self._patience.first_pause_seconds,
+        )
+        try:
+            runner = SegmentRunner(
+                servers=servers,
+                service=description,
+                stream=stream,
+                journal=store,
+                counter=ProgressCounter(progress, frames_total=None),
+                in_flight=in_flight,
+                chunk_packets=chunk_packets,
+                patience=self._patience,
+                request=request,
+            )
+            extraction = extract_segments(runner, store, video)
+        finally:
+            servers.stop()
+        return replace(extraction, warnings=(*servers.notes, *extraction.warnings))
+
     def _read_service(
         self, service: str, *, version: int | None, run: str, kept: str | None
     ) -> tuple[list[Transport], list[Transport], ServiceDescription, str]:
@@ -276,8 +327,8 @@ def _prepare(
     """START's description with the caller's choices; what cannot work is refused here, before a byte is sent."""
     if service.kind != "transformation":
         raise OptionError(
-            f"service {service.name!r} gives numbers, not a video; allowed here are transformations; "
-            "choose one (`vireo services` lists them)"
+            f"service {service.name!r} gives numbers, not a video; allowed here are transformations; choose one "
+            "(`vireo services` lists them), or name an output such as out.json (in Python: `client.extract`)"
         )
     stream = apply_options(stream, service, options, defaults=encoder_defaults(format))
     check_codec(format, stream.encoder["codec"])

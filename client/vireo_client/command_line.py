@@ -13,7 +13,7 @@ import importlib.metadata
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -89,7 +89,11 @@ def run(
     service: Annotated[str, typer.Argument(help="A service's name; `vireo services` lists them.")],
     input_: Annotated[str, typer.Argument(metavar="INPUT", help="The video to send: a path or an address.")],
     output: Annotated[
-        str, typer.Argument(help="The file to write, or its address: .mp4, .mov, .mkv, .webm, .ts or .m3u8 (HLS).")
+        str,
+        typer.Argument(
+            help="The file to write, or its address: .mp4, .mov, .mkv, .webm, .ts or .m3u8 (HLS); for a service that "
+            "gives numbers .json, .jsonl or .csv, or - for standard output."
+        ),
     ],
     url: _Url = "127.0.0.1:8001",
     overwrite: Annotated[
@@ -101,7 +105,7 @@ def run(
             "--set",
             metavar="KEY=VALUE",
             help="An option of the service, the encoder (codec, preset, crf, threads, maxrate, latency, keyint) or the "
-            "decoder (on_corrupt, deinterlace). Repeatable.",
+            "decoder (on_corrupt, deinterlace; sample for numbers). Repeatable.",
         ),
     ] = None,
     version: Annotated[
@@ -110,18 +114,39 @@ def run(
     fragmented: Annotated[
         bool, typer.Option("--fragmented", help="Write mp4 and mov in fragments, which play while they are fetched.")
     ] = False,
+    format_: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help="How numbers are written: json, jsonl or csv.")
+    ] = None,
     request_id: Annotated[
         str | None, typer.Option(help="A name for this run in the servers' logs and in errors; random by default.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing unless something is wrong.")] = False,
 ) -> None:
-    """Send a video through a service and write what comes back, with sound, subtitles and chapters of the source."""
+    """Send a video through a service and write what comes back: a video, with sound, subtitles and chapters of the
+    source, or numbers."""
     options = _options(set_ or [])
     _freeze_mmap_threshold()
     with _errors(), _stop_on_sigterm():
         from vireo_client.client import Client
+        from vireo_client.writing import wants_numbers, write_numbers
 
         with Client(url) as client, _progress_bar(service, quiet=quiet) as progress:
+            if wants_numbers(output, format=format_):
+                _say_notes(
+                    write_numbers(
+                        client,
+                        service,
+                        input_,
+                        output,
+                        format=format_,
+                        options=options,
+                        version=version,
+                        overwrite=overwrite,
+                        progress=progress,
+                        request_id=request_id,
+                    )
+                )
+                return
             result = client.run(
                 service,
                 input_,
@@ -524,9 +549,13 @@ def _progress_bar(service: str, *, quiet: bool) -> Iterator["Callable[[Progress]
         yield lambda progress: bars.update(task, completed=progress.frames, total=progress.frames_total)
 
 
+def _say_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        print(f"vireo: note: {note}", file=sys.stderr)
+
+
 def _report(result: "RunResult", *, quiet: bool) -> None:
-    for warning in result.warnings:
-        print(f"vireo: note: {warning}", file=sys.stderr)
+    _say_notes(result.warnings)
     if not quiet:
         speed = result.frames_out / result.seconds if result.seconds else 0.0
         typer.echo(

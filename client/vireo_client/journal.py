@@ -29,6 +29,7 @@ import numpy as np
 from vireo_media.coded import CodedSegment
 from vireo_media.container import CodedPacket
 from vireo_media.errors import OutputError
+from vireo_media.exchange import Reply
 from vireo_media.times import Timing, timing_rows
 
 __all__ = ["Journal", "SegmentResult", "SegmentWriter", "kept_job", "packets_digest"]
@@ -56,6 +57,8 @@ class Journal:
     `anew`. `notes` says what became of an earlier run. Raises OutputError where it cannot be made, or another run
     writes the same output.
     """
+
+    resumes = True
 
     def __init__(self, output: Path, *, job: Mapping[str, Any] | None = None, anew: bool = False) -> None:
         self.folder = _folder(output)
@@ -224,6 +227,10 @@ class SegmentWriter:
             self._file.writelines(packets)
         self._sizes += [len(packet) for packet in packets]
         self._timing.append(np.array(timing, dtype="<i8"))
+
+    def take(self, reply: Reply) -> None:
+        """Append what a reply brought."""
+        self.add(reply.packets, reply.timing)
 
     def finish(
         self, *, output: Mapping[str, Any] | None, result: SegmentResult | None = None, digest: str | None = None

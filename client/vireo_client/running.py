@@ -5,11 +5,14 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any, Protocol
 
+from vireo_media.container import CodedPacket
 from vireo_media.description import StreamDescription
 from vireo_media.exchange import Exchange, Reply
 from vireo_media.segments import Segment
@@ -24,12 +27,12 @@ from vireo_client.errors import (
     UnavailableError,
     WaitError,
 )
-from vireo_client.journal import Journal, SegmentResult, packets_digest
+from vireo_client.journal import SegmentResult, packets_digest
 from vireo_client.progress import ProgressCounter
 from vireo_client.servers import Server, Servers
 from vireo_client.transport import Connection, wait_error
 
-__all__ = ["Patience", "SegmentResult", "SegmentRunner"]
+__all__ = ["Patience", "SegmentResult", "SegmentRunner", "SegmentSink", "SegmentStore"]
 
 _WINDOW = 3
 """Requests of a sequence that may be unanswered: one is decoded, one computed, one encoded."""
@@ -61,6 +64,31 @@ class Patience:
     """A server gives a stage up at its fifth early death in a row: one segment must not get it there alone."""
 
 
+class SegmentSink(Protocol):
+    """What takes the replies of one segment."""
+
+    def take(self, reply: Reply) -> None:
+        """The next reply."""
+
+    def finish(
+        self, *, output: Mapping[str, Any] | None, result: SegmentResult | None = None, digest: str | None = None
+    ) -> None:
+        """The segment is whole; `output` is REPORT.output, `digest` that of its packets where the store resumes."""
+
+
+class SegmentStore(Protocol):
+    """Where finished segments are kept: on disk (`Journal`), or in memory (`NumberStore`)."""
+
+    resumes: bool
+    """Whether a later run may find what this one finished."""
+
+    def finished(self, index: int, packets: Iterable[CodedPacket]) -> SegmentResult | None:
+        """What an earlier run made of these packets, None where it made nothing of them."""
+
+    def write(self, index: int) -> AbstractContextManager[SegmentSink]:
+        """What takes the replies of segment `index`; without `finish` nothing is kept."""
+
+
 @dataclass(kw_only=True)
 class SegmentRunner:
     """Sends segments through `service`, at most `in_flight` at once, spread over `servers`.
@@ -71,7 +99,7 @@ class SegmentRunner:
     servers: Servers
     service: ServiceDescription
     stream: StreamDescription
-    journal: Journal
+    journal: SegmentStore
     counter: ProgressCounter
     in_flight: int
     chunk_packets: int | None
@@ -180,7 +208,7 @@ class SegmentRunner:
                 while not exchange.is_done:
                     self._send(connection, exchange)
                     reply = self._receive(connection, exchange, server, moment)
-                    writer.add(reply.packets, reply.timing)
+                    writer.take(reply)
                     tries.reached(exchange.frames_in)
                     self.counter.set(segment.index, exchange.frames_out)
             except BaseException as error:
@@ -198,7 +226,8 @@ class SegmentRunner:
                 frames_out=exchange.frames_out,
                 notes=tuple(exchange.notes),
             )
-            writer.finish(output=exchange.output, result=result, digest=packets_digest(segment.packets()))
+            digest = packets_digest(segment.packets()) if self.journal.resumes else None
+            writer.finish(output=exchange.output, result=result, digest=digest)
         return result
 
     def _send(self, connection: Connection, exchange: Exchange) -> None:

@@ -244,7 +244,7 @@ class _Chain:
             "frames_out": len(coded),
             "notes": [],
         }
-        return [bytes(packet) for packet in coded], timing_rows(rows), json.dumps(report).encode()
+        return [bytes(packet) for packet in coded], timing_rows(rows), json.dumps(report).encode(), {}
 
     def _take(self, frames: list[av.VideoFrame]) -> None:
         for frame in frames:

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from vireo_media.errors import OptionError
 from vireo_media.exchange import Request, abort_request
 from vireo_media.times import Timing, timing_rows
@@ -38,8 +39,10 @@ from vireo_client.errors import FaultError, ServiceError, WaitError, stream_erro
 
 __all__ = ["Connection", "GrpcTransport", "ModelConfiguration", "Tensor", "Transport", "WireReply"]
 
-WireReply = tuple[list[bytes], Timing, bytes]
-"""OUTPUT_PACKETS, OUTPUT_TIMING (M, 4) int64, REPORT. (An ensemble's output called PACKETS would be its input.)"""
+WireReply = tuple[list[bytes], Timing, bytes, Mapping[str, npt.NDArray[Any]]]
+"""OUTPUT_PACKETS, OUTPUT_TIMING (M, 4) int64, REPORT, nothing; of an extraction nothing, TIMING (M, 4) int64, REPORT,
+and its results by name. (An ensemble's output called PACKETS would be its input.)
+"""
 
 _SHORT_SECONDS = 10.0
 """How long a question that costs a server nothing may take."""
@@ -381,15 +384,29 @@ def _split(content: bytes) -> list[bytes]:
 
 def _reply(response: Any) -> WireReply:
     contents = dict(zip((output.name for output in response.outputs), response.raw_output_contents, strict=True))
+    if {"TIMING", "REPORT"} <= set(contents):
+        tensors = {output.name: _numbers(output, contents[output.name]) for output in response.outputs}
+        report = _split(contents["REPORT"])[0]
+        return [], tensors.pop("TIMING"), report, {name: each for name, each in tensors.items() if name != "REPORT"}
     missing = {"OUTPUT_PACKETS", "OUTPUT_TIMING", "REPORT"} - set(contents)
     if missing:
         raise FaultError(
             f"model {response.model_name!r} gave {', '.join(sorted(contents)) or 'nothing'}, not "
             f"{', '.join(sorted(missing))}; "
-            "it is no Vireo transformation, or of another version"
+            "it is no Vireo service, or of another version"
         )
     timing = np.frombuffer(contents["OUTPUT_TIMING"], dtype="<i8").reshape(-1, 4)
-    return _split(contents["OUTPUT_PACKETS"]), timing, _split(contents["REPORT"])[0]
+    return _split(contents["OUTPUT_PACKETS"]), timing, _split(contents["REPORT"])[0], {}
+
+
+_DTYPES = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8", "INT32": "<i4", "UINT8": "u1"}
+
+
+def _numbers(output: Any, content: bytes) -> npt.NDArray[Any]:
+    """A tensor of numbers; of others, which have no numbers, nothing."""
+    if output.datatype not in _DTYPES:
+        return np.empty(0)
+    return np.frombuffer(content, dtype=_DTYPES[output.datatype]).reshape(list(output.shape))
 
 
 def wait_error(url: str, *, seconds: float, what: str) -> WaitError:

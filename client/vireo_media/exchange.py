@@ -12,6 +12,7 @@
 A decoder holds pictures back. How many, only it knows, and it says so in REPORT.pending of every reply. So after the
 last packets all replies are awaited, and then come max(1, ceil(pending / rows)) requests without packets, the last with
 END, which brings all that is left. `rows` is what one reply brings: as many as a request had packets, at most max_rows.
+An extraction samples, so few rows are left at the end: its last packets carry END, and a short clip is one request.
 A request without packets tells decode that no packet comes any more.
 """
 
@@ -23,12 +24,13 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vireo_media.bitstream import is_shown
 from vireo_media.description import StreamDescription
 from vireo_media.errors import ExchangeError, FramesLostError, OptionError
 from vireo_media.segments import Segment, with_emit
-from vireo_media.services import ServiceDescription
+from vireo_media.services import WHOLE_VIDEO, ServiceDescription
 from vireo_media.times import FLAG_DISCARD, UNKNOWN, Timing, clock, timing_rows
 
 __all__ = ["Exchange", "Reply", "Request", "abort_request"]
@@ -52,12 +54,15 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """One reply of a transformation: coded packets in the encoder's order, (M, 4) int64 timing, and REPORT as an "
-    "object."""
+    """One reply: coded packets in the encoder's order, or numbers by name; (M, 4) int64 timing; REPORT as an object.
+
+    Numbers have a row for each row of timing, which is TIMING then: pts, duration, kind, row.
+    """
 
     packets: Sequence[bytes]
     timing: Timing
     report: Mapping[str, Any]
+    results: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass
@@ -117,7 +122,10 @@ class Exchange:
             packets, timing = self._ahead
             self._ahead = next(self._chunks, None)
             self.frames_expected += self._count_shown(packets, timing)
-            return self._request(packets, timing, end=False)
+            end = self._ahead is None and self.service.kind == "extraction"
+            if end:
+                self._flushes = 0
+            return self._request(packets, timing, end=end)
         if self._flushes is None:
             if self.outstanding:
                 return None
@@ -127,8 +135,15 @@ class Exchange:
         self._flushes -= 1
         return self._request([], timing_rows([]), end=self._flushes == 0)
 
-    def receive(self, packets: Sequence[bytes], timing: Timing, report: str | bytes) -> Reply:
-        """Take the reply to the oldest unanswered request: PACKETS, PACKET_TIMING (M, 4) int64, REPORT's JSON.
+    def receive(
+        self,
+        packets: Sequence[bytes],
+        timing: Timing,
+        report: str | bytes,
+        results: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> Reply:
+        """Take the reply to the oldest unanswered request: PACKETS, PACKET_TIMING (M, 4) int64, REPORT's JSON; of an
+        extraction its results and TIMING instead.
 
         Raises ExchangeError where it does not fit the contract.
         """
@@ -136,12 +151,16 @@ class Exchange:
             raise self._wrong("a reply came", "no request is open", "one reply a request")
         self._received += 1
         timing = np.asarray(timing, dtype=np.int64).reshape(-1, 4)
-        if len(timing) != len(packets):
+        results = results or {}
+        if not results and len(timing) != len(packets):
             raise self._wrong(f"{len(packets)} PACKETS", f"{len(timing)} rows of PACKET_TIMING", "one row a packet")
+        for name, numbers in results.items():
+            if not name.endswith(WHOLE_VIDEO) and len(numbers) != len(timing):
+                raise self._wrong(f"{len(numbers)} rows of {name}", f"{len(timing)} of TIMING", "as many")
         values = self._read(report)
         self._pending = _count(values, "pending")
         self.frames_in += _count(values, "frames_in")
-        self.frames_out += len(packets)
+        self.frames_out += len(timing)
         if packets and "frames_out" in values and values["frames_out"] != len(packets):
             raise self._wrong(
                 f"REPORT.frames_out {values['frames_out']!r}", f"{len(packets)} PACKETS", "the same number"
@@ -150,14 +169,16 @@ class Exchange:
         self.notes = list(dict.fromkeys([*self.notes, *map(str, values.get("notes") or [])]))
         if packets and self.output is None:
             raise self._wrong("packets came", "no REPORT.output", "an output with the first packets or before")
-        return Reply(packets=packets, timing=timing, report=values)
+        return Reply(packets=packets, timing=timing, report=values, results=results)
 
     def check_frames(self) -> None:
         """After the end: what went in must have come out, one for one unless the service changes the rate. Of one that
         makes frames for times of its own, `verify` can tell more, when the whole is there.
 
-        Raises FramesLostError.
+        Not for an extraction, which takes only some of the frames. Raises FramesLostError.
         """
+        if self.service.kind == "extraction":
+            return
         place = f"service {self.service.name!r}, segment {self.segment.index!r}{self._place()}"
         expected = self.segment.frames if self.segment.frames is not None else self.frames_expected
         if self.frames_in != expected:

@@ -18,7 +18,10 @@ from vireo_media.errors import ExchangeError, InputError, OptionError
 from vireo_media.interpolation import FrameRule
 from vireo_media.sampling import ALLOWED, Sampling
 
-__all__ = ["ServiceDescription", "allowed_values", "apply_options", "check_options"]
+__all__ = ["WHOLE_VIDEO", "ServiceDescription", "allowed_values", "apply_options", "check_options"]
+
+WHOLE_VIDEO = "_VIDEO"
+"""How an answer for the whole video is called, behind the name of the result it is made of: 0 rows before the end."""
 
 _CHUNK_PACKETS = 8
 
@@ -48,7 +51,8 @@ class ServiceDescription:
     `encoder`: option of the encoder -> JSON Schema, where the service allows less than the encoders do. `source`: the
     dynamic range of the videos that it takes; any where None. `served_by`: option -> its value -> the service that
     does that instead of this one. `sample`: which frames an extraction takes where the caller does not say
-    (`Sampling.parse`).
+    (`Sampling.parse`). `results`: what an extraction gives, by name, with `labels` of a row's numbers, or `columns` of
+    each item's where a row has several, and `video`: true where there is an answer for the whole video.
 
     Raises ExchangeError where a value cannot be.
     """
@@ -69,6 +73,7 @@ class ServiceDescription:
     encoder: Mapping[str, Any] = field(default_factory=dict)
     source: DynamicRange | None = None
     served_by: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    results: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.contract != CONTRACT:
@@ -117,6 +122,12 @@ class ServiceDescription:
         return cls(name=name, **{key: value for key, value in values.items() if key in known})
 
     @property
+    def outputs(self) -> list[str]:
+        """The tensors of an extraction's results."""
+        whole = [name + WHOLE_VIDEO for name, said in self.results.items() if said.get("video")]
+        return [*self.results, *whole]
+
+    @property
     def changes_rate(self) -> bool:
         """Whether the service makes frames of its own, so that counts in and out differ."""
         properties = self.options.get("properties", {})
@@ -127,8 +138,9 @@ class ServiceDescription:
         return FrameRule.from_options(options) if self.kind == "transformation" and self.changes_rate else None
 
     def chunk_packets(self, stream: StreamDescription) -> int:
-        """How many packets of `stream` a request carries: 8, fewer for large pictures."""
-        most = min(_CHUNK_PACKETS, self.max_packets)
+        """How many packets of `stream` a request carries: 8, of an extraction all it may; fewer for large pictures."""
+        # Of what an extraction samples few rows come of many packets, and every request costs its time.
+        most = self.max_packets if self.kind == "extraction" else min(_CHUNK_PACKETS, self.max_packets)
         if self.chunk_pixels is None:
             return most
         return min(most, max(1, self.chunk_pixels // (stream.width * stream.height)))

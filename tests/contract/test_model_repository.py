@@ -41,6 +41,7 @@ STAGES = {
     "tone_mapping": ({"FRAMES", "TIMING", "FORMAT", "CHUNK"}, {"FRAMES", "TIMING", "FORMAT"}),
     "network": ({"INPUT"}, {"OUTPUT"}),
     "script": ({"INPUT", "TIMING", "FORMAT", "CHUNK"}, {"OUTPUT", "TIMING", "FORMAT"}),
+    "collect": ({"TIMING", "FORMAT", "CHUNK"}, {"TIMING", "REPORT"}),
     "encode": (
         {"STREAM", "FRAMES", "OUTPUT", "OUTPUT_16", "TIMING", "FORMAT", "CHUNK"},
         {"OUTPUT_PACKETS", "OUTPUT_TIMING", "REPORT"},
@@ -54,9 +55,13 @@ def read_config(model: str) -> model_config_pb2.ModelConfig:
 
 CONFIGS = {model: read_config(model) for model in MODELS}
 SERVICES = [model for model, config in CONFIGS.items() if config.platform == "ensemble"]
-TRANSFORMATIONS = [
-    name for name in SERVICES if json.loads(CONFIGS[name].parameters["vireo"].string_value)["kind"] == "transformation"
-]
+KINDS = {name: json.loads(CONFIGS[name].parameters["vireo"].string_value)["kind"] for name in SERVICES}
+TRANSFORMATIONS = [name for name, kind in KINDS.items() if kind == "transformation"]
+EXTRACTIONS = [name for name, kind in KINDS.items() if kind == "extraction"]
+#: Stages of extractions, and of no transformation: sizes, channels and results are their own.
+NUMBERS = {step.model_name for name in EXTRACTIONS for step in CONFIGS[name].ensemble_scheduling.step} - {
+    step.model_name for name in TRANSFORMATIONS for step in CONFIGS[name].ensemble_scheduling.step
+}
 
 
 def tensors_of(side) -> dict[str, tuple[str, list[int]]]:
@@ -73,7 +78,7 @@ def test_a_model_is_called_as_its_folder_and_has_a_version(model):
     assert (REPOSITORY / model / "1").is_dir()
 
 
-@pytest.mark.parametrize("model", [name for name in MODELS if CONFIGS[name].backend in STAGES])
+@pytest.mark.parametrize("model", [name for name in MODELS if CONFIGS[name].backend in STAGES and name not in NUMBERS])
 def test_a_stage_has_exactly_the_tensors_of_the_contract(model):
     config = CONFIGS[model]
     inputs, outputs = STAGES[config.backend]
@@ -122,6 +127,46 @@ def test_an_alternative_configuration_has_the_same_tensors_and_batches(path):
     assert config.dynamic_batching.preserve_ordering
 
 
+@pytest.mark.parametrize("model", sorted(NUMBERS))
+def test_a_stage_of_an_extraction_has_the_tensors_of_the_contract_and_results(model):
+    config = CONFIGS[model]
+    inputs, outputs = STAGES[config.backend]
+    given, gave = tensors_of(config.input), tensors_of(config.output)
+    if config.backend == "script":
+        outputs = outputs - {"OUTPUT"}
+    assert inputs <= set(given)
+    assert outputs <= set(gave)
+    for name in (inputs | outputs) - {"INPUT", "OUTPUT"}:
+        assert (given | gave)[name] == TENSORS[name]
+    results = {name: tensor for name, tensor in gave.items() if name not in outputs}
+    if config.backend == "collect":
+        rows = {name: tensor for name, tensor in given.items() if name not in inputs}
+        assert {name for name in results if not name.endswith("_VIDEO")} == set(rows)
+        assert all(results[name] == rows[name.removesuffix("_VIDEO")] for name in results)
+        chosen = config.parameters["consensus"].string_value.split(", ")
+        named = {text.partition("=")[0] + "_VIDEO" for text in chosen if text}
+        assert named == {name for name in results if name.endswith("_VIDEO")}
+    elif config.backend in ("preprocess", "network"):
+        assert not results
+        pictures = (gave if config.backend == "preprocess" else given)["INPUT"]
+        assert pictures[0] == UINT8
+    assert all(dims[0] == -1 for _, dims in results.values())
+
+
+@pytest.mark.parametrize("service", EXTRACTIONS)
+def test_an_extraction_takes_packets_and_gives_what_its_description_says(service):
+    config = CONFIGS[service]
+    assert tensors_of(config.input) == expected(STAGES["decode"][0], batched=False)
+    gave = tensors_of(config.output)
+    assert {name: gave.pop(name) for name in ("TIMING", "REPORT")} == expected(("TIMING", "REPORT"), batched=False)
+    description = ServiceDescription.from_json(service, config.parameters["vireo"].string_value)
+    assert set(gave) == set(description.outputs)
+    for name, said in description.results.items():
+        sizes = gave[name][1]
+        assert len(said.get("labels", [0] * sizes[-1])) == sizes[-1]
+        assert len(said.get("columns", [0] * sizes[-1])) == sizes[-1]
+
+
 @pytest.mark.parametrize("model", [name for name in MODELS if CONFIGS[name].backend])
 def test_every_backend_has_a_door(model):
     assert (BACKENDS / CONFIGS[model].backend / "model.py").is_file()
@@ -163,6 +208,7 @@ def test_an_ensemble_joins_tensors_that_exist_and_fit(service):
             assert fits(known[value], full[name]), f"{step.model_name} takes {name} from {value}"
         optional = {tensor.name for tensor in model.input if tensor.optional}
         assert set(tensors_of(model.input)) - set(step.input_map) <= optional, step.model_name
+        assert set(step.output_map) <= set(tensors_of(model.output)), step.model_name
         known |= {value: full[name] for name, value in step.output_map.items()}
     for name, tensor in tensors_of(config.output).items():
         assert known[name] == tensor

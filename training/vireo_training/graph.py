@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """ONNX files written node by node from weights: what is served depends on no exporter and reads as it was meant.
 
-Tensors are UINT8 on both sides, and casting, scaling and rounding are nodes of the graph: pixels cross a border between
-stages as UINT8, which is four times less to copy than FP32.
+Pictures are UINT8 on both sides, and casting, scaling and rounding are nodes of the graph: pixels cross a border
+between stages as UINT8, which is four times less to copy than FP32. Numbers that are no pictures are FP32.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CONDITIONS", "FLOAT", "OPSET", "UINT8", "Graph", "restoration_graph", "super_resolution_graph"]
+__all__ = [
+    "CONDITIONS",
+    "FLOAT",
+    "OPSET",
+    "UINT8",
+    "Graph",
+    "embedding_graph",
+    "restoration_graph",
+    "shot_classification_graph",
+    "super_resolution_graph",
+]
 
 OPSET = 17
 """Old enough for every runtime of the last years (TensorRT 8.6, ONNX Runtime 1.12, OpenVINO 2023)."""
@@ -58,16 +68,38 @@ class Graph:
         self._constants.append(numpy_helper.from_array(value, name))
         return name
 
-    def convolution(self, source: str, weight: NDArray[np.float32], bias: NDArray[np.float32], *, output: str) -> str:
-        """Append a convolution with (O, I, K, K) weights, stride 1 and zeros around, so that H and W stay."""
+    def convolution(
+        self, source: str, weight: NDArray[np.float32], bias: NDArray[np.float32], *, output: str, stride: int = 1
+    ) -> str:
+        """Append a convolution with (O, I, K, K) weights, K odd, and zeros around, so that H and W stay but for the
+        stride.
+        """
         around = weight.shape[2] // 2
         names = [self.constant(f"{output}.weight", weight), self.constant(f"{output}.bias", bias)]
-        return self.add("Conv", source, *names, output=output, kernel_shape=weight.shape[2:], pads=[around] * 4)
+        shape: dict[str, object] = {"kernel_shape": weight.shape[2:], "pads": [around] * 4, "strides": [stride] * 2}
+        return self.add("Conv", source, *names, output=output, **shape)
+
+    def linear(self, source: str, weight: NDArray[np.float32], bias: NDArray[np.float32], *, output: str) -> str:
+        """Append a fully connected layer with (O, I) weights to (N, I)."""
+        names = [self.constant(f"{output}.weight", weight), self.constant(f"{output}.bias", bias)]
+        return self.add("Gemm", source, *names, output=output, transB=1)
+
+    def integers(self, name: str, *values: int) -> str:
+        """Append a constant of whole numbers, such as a shape, and give its name."""
+        return self.constant(name, np.array(values, np.int64))
 
     def serialize(
-        self, *, input_shape: Shape, output_shape: Shape, doc: str, conditions: int = 0, element: int = UINT8
+        self,
+        *,
+        input_shape: Shape,
+        output_shape: Shape,
+        doc: str,
+        conditions: int = 0,
+        element: int = UINT8,
+        output_element: int | None = None,
     ) -> bytes:
-        """Check the graph and give the bytes of an ONNX file with tensors INPUT and OUTPUT of type `element`.
+        """Check the graph and give the bytes of an ONNX file with tensors INPUT and OUTPUT of type `element`, unless
+        OUTPUT has one of its own.
 
         With `conditions` it also takes CONDITION, FLOAT (N, conditions).
         """
@@ -81,7 +113,7 @@ class Graph:
             self._nodes,
             self.name,
             inputs,
-            [helper.make_tensor_value_info("OUTPUT", element, output_shape)],
+            [helper.make_tensor_value_info("OUTPUT", output_element or element, output_shape)],
             self._constants,
             doc_string=doc,
         )
@@ -188,6 +220,87 @@ def restoration_graph(weights: Mapping[str, NDArray[np.float32]]) -> bytes:
 
 
 def _dense(graph: Graph, source: str, weights: Mapping[str, NDArray[np.float32]], name: str) -> str:
-    """Append a fully connected layer of (outputs, inputs) weights."""
-    names = [graph.constant(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias")]
-    return graph.add("Gemm", source, *names, output=name, transB=1)
+    """Append the fully connected layer that `weights` have under a name."""
+    return graph.linear(source, weights[f"{name}.weight"], weights[f"{name}.bias"], output=name)
+
+
+def shot_classification_graph(weights: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """Build the camera-motion network; INPUT (N, K, S, S) uint8 grey pictures, OUTPUT (N, 8) probabilities.
+
+    `weights` are those of `shot_classification.ShotClassifier`, trained on pictures in 0..1.
+    """
+    graph = Graph("vireo_shot_classification")
+    convolutions = [weights[f"{name}.weight"] for name in ("first", "second", "third")]
+    features = weights["pair.weight"].shape[0]
+    pairs = weights["all.weight"].shape[1] // features
+    # The third convolution sees an eighth of the side, the pooling behind it halves that.
+    side = 16 * round((weights["pair.weight"].shape[1] / convolutions[2].shape[0]) ** 0.5)
+
+    # 1. Light and contrast are no motion.
+    pictures = graph.add("Cast", "INPUT", output="codes", to=FLOAT)
+    pictures = graph.add("Mul", pictures, graph.constant("one_code", np.float32(1 / 255).reshape(())), output="pixels")
+    mean = graph.add("ReduceMean", pictures, output="mean", axes=[1, 2, 3])
+    pictures = graph.add("Sub", pictures, mean, output="centred")
+    squares = graph.add("Mul", pictures, pictures, output="squares")
+    power = graph.add("ReduceMean", squares, output="power", axes=[1, 2, 3])
+    power = graph.add("Add", power, graph.constant("floor", np.float32(1e-3).reshape(())), output="floored")
+    pictures = graph.add("Div", pictures, graph.add("Sqrt", power, output="contrast"), output="even")
+
+    # 2. Neighbours in pairs, each pair a picture of two channels.
+    halves = []
+    for name, first in (("before", 0), ("after", 1)):
+        bounds = [graph.integers(f"{name}.{end}", value) for end, value in (("from", first), ("to", first + pairs))]
+        part = graph.add("Slice", pictures, *bounds, graph.integers(f"{name}.axis", 1), output=name)
+        shape = graph.integers(f"{name}.shape", -1, 1, side, side)
+        halves.append(graph.add("Reshape", part, shape, output=f"{name}.pictures"))
+    value = graph.add("Concat", *halves, output="pairs", axis=1)
+    for name, weight in zip(("first", "second", "third"), convolutions, strict=True):
+        value = graph.convolution(value, weight, weights[f"{name}.bias"], output=name, stride=2)
+        value = graph.add("Relu", value, output=f"{name}.active")
+    value = graph.add("AveragePool", value, output="pooled", kernel_shape=[2, 2], strides=[2, 2])
+    value = graph.add("Flatten", value, output="flat")
+    value = graph.linear(value, weights["pair.weight"], weights["pair.bias"], output="pair")
+
+    # 3. All pairs of a window, and the answer.
+    value = graph.add("Relu", value, output="pair.active")
+    value = graph.add("Reshape", value, graph.integers("window.shape", -1, pairs * features), output="window")
+    value = graph.linear(value, weights["all.weight"], weights["all.bias"], output="all")
+    value = graph.linear(
+        graph.add("Relu", value, output="all.active"), weights["last.weight"], weights["last.bias"], output="last"
+    )
+    graph.add("Softmax", value, output="OUTPUT", axis=1)
+    return graph.serialize(
+        input_shape=("N", pairs + 1, side, side),
+        output_shape=("N", weights["last.weight"].shape[0]),
+        output_element=FLOAT,
+        doc="camera motion of a window of grey pictures: static, pans, tilts, zooms, hand-held",
+    )
+
+
+def embedding_graph(weights: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """Build the embedding network; INPUT (N, 3, S, S) uint8 RGB, OUTPUT (N, D) float32 of length 1.
+
+    `weights` are those of `features.Embedding`, trained on pictures in 0..1.
+    """
+    graph = Graph("vireo_features")
+    layers = sum(name.startswith("convolutions.") and name.endswith(".weight") for name in weights)
+    value = graph.add("Cast", "INPUT", output="codes", to=FLOAT)
+    value = graph.add("Mul", value, graph.constant("one_code", np.float32(1 / 255).reshape(())), output="pixels")
+    value = graph.add("Sub", value, graph.add("ReduceMean", value, output="mean", axes=[1, 2, 3]), output="centred")
+    for index in range(layers):
+        weight, bias = (weights[f"convolutions.{index}.{part}"] for part in ("weight", "bias"))
+        value = graph.convolution(value, weight, bias, output=f"convolution.{index}", stride=2)
+        value = graph.add("Relu", value, output=f"active.{index}")
+    cells = weights["last.weight"].shape[1] // weights[f"convolutions.{layers - 1}.weight"].shape[0]
+    value = graph.add("AveragePool", value, output="pooled", kernel_shape=[2, 2], strides=[2, 2])
+    value = graph.linear(
+        graph.add("Flatten", value, output="flat"), weights["last.weight"], weights["last.bias"], output="embedding"
+    )
+    graph.add("LpNormalization", value, output="OUTPUT", axis=1, p=2)
+    side = round(cells**0.5) * 2 ** (layers + 1)
+    return graph.serialize(
+        input_shape=("N", 3, side, side),
+        output_shape=("N", weights["last.weight"].shape[0]),
+        output_element=FLOAT,
+        doc="embedding of a picture: copies lie near each other, whatever was done to their quality",
+    )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Rows = npt.NDArray[Any]
 #: What a network takes beside its picture: input's name -> `(R, K) float32`, one row a picture.
 Conditions = Mapping[str, npt.NDArray[np.float32]]
-#: Computes one row: input `(1, 3, H, W)`, its conditions, output written into `(1, C, H', W')`.
+#: Computes one row: input `(1, C, H, W)`, its conditions, output written into `(1, ...)`.
 Infer = Callable[[Rows, Conditions, Rows], None]
 
 
@@ -33,7 +33,8 @@ RUNTIMES = ("openvino", "onnxruntime", "tensorrt", "tensorrt_rtx")
 
 
 class Runtime(ABC):
-    """A loaded network: planar RGB `(R, 3, H, W)` to `(R, C, H', W')` of the same dtype, every row by itself.
+    """A loaded network: pictures `(R, C, H, W)` to pictures `(R, C', H', W')` of the same dtype, or to numbers
+    `(R, ...) float32`, every row by itself.
 
     `conditions` are the names of the inputs that it has beside the picture; every `run` must give them.
 
@@ -72,7 +73,7 @@ def load_runtime(
     Raises:
         SettingError: unknown runtime, no such file, or a network that is no picture-to-picture network.
     """
-    from vireo_server.adapters import adapt
+    from vireo_server.adapters import adapt, gives_numbers
     from vireo_server.receptive_field import examine
     from vireo_server.runtimes.identity import Identity, is_identity
     from vireo_server.tiling import Tiled, TileLimits
@@ -90,6 +91,8 @@ def load_runtime(
     if is_identity(model):
         return Identity(model, threads=cores)
     runtime = _load(name, model, path, cores=cores, engine=engine, note=note)
+    if gives_numbers(model):  # Of a picture as a whole: no part of it gives a part of them.
+        return runtime
     return Tiled(runtime, examine(model), limits=limits or TileLimits(), threads=cores, note=note)
 
 
@@ -119,16 +122,17 @@ def run_rows(
     conditions: Sequence[Conditions],
     *,
     shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
 ) -> Iterator[Rows]:
     """Run `infer` for each row of each batch on a thread pool; yield each batch when its rows are done.
 
-    `shape` is that of one row's output, `(C, H', W')`.
+    `shape` and `dtype` are those of one row's output.
 
     # Note [Why row by row on a CPU]
     One picture is enough work for a core, and a batch of them only falls out of the cache: rows on one thread each run
     faster than batches on all threads. And a row computed alone has the same bits in any company.
     """
-    outputs = [np.empty((len(batch), *shape), batch.dtype) for batch in batches]
+    outputs = [np.empty((len(batch), *shape), dtype) for batch in batches]
     pending = [
         [
             pool.submit(

@@ -31,25 +31,25 @@ class ONNXRuntime(Runtime):
         self._dtype = np.uint16 if kinds[self._input] == "tensor(uint16)" else np.uint8
         self._widths = {value.name: value.shape[1] for value in self._session.get_inputs() if len(value.shape) == 2}
         self.conditions = tuple(self._widths)
-        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._outputs: dict[tuple[int, ...], Rows] = {}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="network")
 
     def run(self, batches: Sequence[Rows], conditions: Sequence[Conditions] = ()) -> Iterator[Rows]:
         """See Runtime.run."""
         if not batches:
             return iter(())
-        return run_rows(self._pool, self._infer, batches, conditions, shape=self._shape(batches[0].shape[1:]))
+        output = self._output(batches[0].shape[1:])
+        return run_rows(self._pool, self._infer, batches, conditions, shape=output.shape[1:], dtype=output.dtype)
 
     def _infer(self, row: Rows, conditions: Conditions, out: Rows) -> None:
         out[:] = self._compute({self._input: np.ascontiguousarray(row), **conditions})
 
-    def _shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of a row's output, which only a run tells; asked once a size."""
-        if shape not in self._shapes:
+    def _output(self, shape: tuple[int, ...]) -> Rows:
+        """A row's output, whose shape and type only a run tells; asked once a size."""
+        if shape not in self._outputs:
             nothing = {name: np.zeros((1, width), np.float32) for name, width in self._widths.items()}
-            output = self._compute({self._input: np.zeros((1, *shape), self._dtype), **nothing})
-            self._shapes[shape] = output.shape[1:]
-        return self._shapes[shape]
+            self._outputs[shape] = self._compute({self._input: np.zeros((1, *shape), self._dtype), **nothing})
+        return self._outputs[shape]
 
     def _compute(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Rows:
         """The output. Raises RuntimeError, as other runtimes do, where ONNX Runtime has errors of its own."""

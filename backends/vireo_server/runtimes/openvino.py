@@ -44,8 +44,9 @@ class OpenVINO(Runtime):
         if not batches:
             return iter(())
         compiled = self._compile(batches[0].shape[1:])
-        shape = tuple(compiled.output(0).shape[1:])
-        return run_rows(self._pool, partial(self._infer, compiled), batches, conditions, shape=shape)
+        output = compiled.output(0)
+        shape, dtype = tuple(output.shape[1:]), output.element_type.to_dtype()
+        return run_rows(self._pool, partial(self._infer, compiled), batches, conditions, shape=shape, dtype=dtype)
 
     def _compile(self, shape: tuple[int, ...]) -> Any:
         with self._lock:

@@ -116,8 +116,9 @@ def run_file(
     video = replace(video, description=description)
     text = config if isinstance(config, str) else json.dumps(config)
     settings = replace(settings or ScriptSettings(), config=text)
-    for warm_up in (decoding.warm_up, preprocessing.warm_up, encoding.warm_up):
-        warm_up()
+    decoding.warm_up()
+    preprocessing.warm_up(PreprocessSettings(layout="interleaved"))
+    encoding.warm_up()
     began = time.perf_counter()
     host = ScriptHost(Path(script), settings)
     try:

@@ -16,7 +16,7 @@ begins with it. Only what a script fills goes on from here: sources stay as they
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from vireo_media.interpolation import MOST_SLOTS
 
 from vireo_server.errors import BadInput, Internal, ScriptFailed, StageError
 from vireo_server.formats import GENERATED, KIND, NO_PICTURE, PTS, ROW, SOURCE, SPARE, UNKNOWN, UNTOUCHED, Format
+from vireo_server.results import Result
 from vireo_server.scripting.batch import Batch, Frames, Outcome, Results
 from vireo_server.scripting.host import ScriptHost, ScriptStream, frames_a_batch
 from vireo_server.scripting.script import STAGE
@@ -45,8 +46,8 @@ class ScriptStage(Stage):
 
     Args:
         host: where the script lives.
-        collect: takes the pts and results of each batch, where the script returns numbers; None where a video is
-            wanted.
+        results: what the script must return where numbers are wanted; empty where a video is.
+        collect: takes the pts and results of each batch instead, whatever they are called.
         is_abandoned: says of a stream that nobody waits for it any more; such a one takes no turn.
     """
 
@@ -54,10 +55,12 @@ class ScriptStage(Stage):
         self,
         host: ScriptHost,
         *,
+        results: Sequence[Result] = (),
         collect: Callable[[tuple[int, ...], Results], None] | None = None,
         is_abandoned: Callable[[str], bool] = lambda stream: False,
     ) -> None:
         self._host, self._collect, self._is_abandoned = host, collect, is_abandoned
+        self._results = results
         self._stream: ScriptStream | None = None
         self._format = NOTHING
         self._profiling = False
@@ -96,12 +99,13 @@ class ScriptStage(Stage):
         done = [self._process(batch, last=False) for batch in self._batches(request.array("INPUT"), rows)]
         if request.end and self._waiting is not None and self._waiting.is_begun():
             done.append(self._process(self._waiting.take(), last=True))
-        return self._give([part for part in done if part is not None])
+        parts = [part for part in done if part is not None]
+        return self._give_numbers(parts) if self._results else self._give(parts)
 
     def failure(self, error: StageError) -> Tensors:
         """One row of nothing, and the error in FORMAT."""
         format = replace(self._format, layout="interleaved").failed(error)
-        return {"OUTPUT": _NO_PICTURE, "TIMING": _SPARE_ROW, "FORMAT": format.to_json()}
+        return {**self._nothing(), "TIMING": _SPARE_ROW, "FORMAT": format.to_json()}
 
     @property
     def _has_slots(self) -> bool:
@@ -129,14 +133,22 @@ class ScriptStage(Stage):
             self._waiting.add(picture, row)
         return full
 
-    def _process(self, waited: Waited, *, last: bool) -> tuple[Frames, _Timing] | None:
-        """What the script makes of a batch: pictures, and the rows of TIMING that stand for them."""
+    def _nothing(self) -> dict[str, Any]:
+        """One row of nothing for each tensor."""
+        if self._results:
+            return {result.name: result.spare_row() for result in self._results}
+        return {"OUTPUT": _NO_PICTURE}
+
+    def _process(self, waited: Waited, *, last: bool) -> tuple[Any, _Timing] | None:
+        """What the script makes of a batch: pictures or results, and the rows of TIMING that stand for them."""
         rows, has_frame = waited.rows, waited.has_frame
         shown = rows[has_frame]
         closing = [] if waited.closing is None else [waited.closing]
         outcome = self._call(waited.frames, np.concatenate([shown, *closing]), last=last)
         if outcome is None:
             return None
+        if self._results:
+            return self._check_numbers(outcome), shown
         kind = np.array(outcome.kind[: len(shown)])
         timing = rows.copy()
         if self._has_slots:
@@ -160,7 +172,7 @@ class ScriptStage(Stage):
         outcome, times = self._stream.process(batch, profiling=self._profiling)
         if self._profile is not None:
             self._profile.setdefault("batches", []).append(times)
-        if outcome.results is None:
+        if outcome.results is None or self._results:
             return outcome
         if self._collect is None:
             raise ScriptFailed(
@@ -170,6 +182,43 @@ class ScriptStage(Stage):
             )
         self._collect(pts, outcome.results)
         return None
+
+    def _check_numbers(self, outcome: Outcome) -> Results:
+        wanted = ", ".join(f"{result.name} {result.dtype} {result}" for result in self._results)
+        if outcome.results is None:
+            raise ScriptFailed(
+                f"{self._host.name}: process returned frames, but this service gives numbers; return a dict with "
+                f"{wanted}",
+                stage=STAGE,
+            )
+        if set(outcome.results) != {result.name for result in self._results}:
+            raise ScriptFailed(
+                f"{self._host.name}: process returned {', '.join(sorted(outcome.results)) or 'nothing'}; allowed: "
+                f"exactly {wanted}, as the outputs in the model's configuration",
+                stage=STAGE,
+            )
+        for result in self._results:
+            if misfit := result.misfit(outcome.results[result.name]):
+                raise ScriptFailed(f"{self._host.name}: process returned {result.name} as {misfit}", stage=STAGE)
+        return outcome.results
+
+    def _give_numbers(self, parts: list[tuple[Results, _Timing]]) -> Tensors:
+        format = self._reported(self._format)
+        if not parts:
+            return {**self._nothing(), "TIMING": _SPARE_ROW, "FORMAT": format.to_json()}
+        timing = np.concatenate([rows for _, rows in parts])
+        timing[:, ROW] = np.arange(len(timing))
+        numbers = {
+            result.name: np.concatenate([values[result.name] for values, _ in parts]) for result in self._results
+        }
+        return {**numbers, "TIMING": timing, "FORMAT": format.to_json()}
+
+    def _reported(self, format: Format) -> Format:
+        """The format with the times of the calls, if they are wanted."""
+        if self._profiling and self._profile:
+            format = replace(format, report={**format.report, "profile": self._profile})
+        self._profile = {}
+        return format
 
     def _check_size(self, pictures: Frames, pts: int) -> None:
         height, width = pictures.shape[1:3]
@@ -184,10 +233,7 @@ class ScriptStage(Stage):
             )
 
     def _give(self, done: list[tuple[Frames, _Timing]]) -> Tensors:
-        format = replace(self._format, layout="interleaved")
-        if self._profiling and self._profile:
-            format = replace(format, report={**format.report, "profile": self._profile})
-        self._profile = {}
+        format = self._reported(replace(self._format, layout="interleaved"))
         pictures, rows, first = [], [_SPARE_ROW], 0
         for frames, timing in done:
             timing[timing[:, ROW] >= 0, ROW] += first
