@@ -192,13 +192,7 @@ class Client:
             for note in journal.notes:
                 tell(note)
             resumable = journal.kept
-            servers = Servers(
-                transports,
-                description.name,
-                description=text,
-                skipped=skipped,
-                first_pause=self._patience.first_pause_seconds,
-            )
+            servers = self._servers(transports, description, text, skipped)
             try:
                 runner = SegmentRunner(
                     servers=servers,
@@ -268,13 +262,7 @@ class Client:
         transports, skipped, description, text = self._read_service(service, version=version, run=request, kept=None)
         stream = prepare_extraction(video, description, options or {})
         store = NumberStore()
-        servers = Servers(
-            transports,
-            description.name,
-            description=text,
-            skipped=skipped,
-            first_pause=self._patience.first_pause_seconds,
-        )
+        servers = self._servers(transports, description, text, skipped)
         try:
             runner = SegmentRunner(
                 servers=servers,
@@ -312,6 +300,13 @@ class Client:
                 others = [other for other in self._transports if other is not transport]
                 return [transport, *others], skipped, description, text
         raise AssertionError("unreachable")
+
+    def _servers(
+        self, transports: Sequence[Transport], service: ServiceDescription, text: str, skipped: Sequence[Transport]
+    ) -> Servers:
+        """The servers of one run, which must all have this very service."""
+        pause = self._patience.first_pause_seconds
+        return Servers(transports, service.name, description=text, skipped=skipped, first_pause=pause)
 
     def _in_flight(self, wanted: int | None) -> int:
         if wanted is None:

@@ -106,7 +106,11 @@ def service_segments(source: MediaSource, stream: StreamDescription, service: Se
     sampling = Sampling.parse(stream.decoder.get("sample") or "all")
     if service.segments and not service.lookback_frames and sampling.is_local:
         return cut_segments(source, stream, lookahead_frames=service.lookahead_frames)
-    return iter([whole_video(source, stream)])
+    whole = whole_video(source, stream)
+    if sampling.rule == "key":  # What decode would not look at need not be sent either.
+        packets = whole.reader
+        whole = replace(whole, reader=lambda: (packet for packet in packets() if packet.flags & FLAG_KEY))
+    return iter([whole])
 
 
 def with_total(source: MediaSource, stream: StreamDescription) -> StreamDescription:

@@ -128,6 +128,15 @@ def test_a_video_is_cut_only_where_segments_cannot_change_what_is_sampled(tmp_pa
         service(sample="rate=2")
 
 
+def test_only_key_packets_are_sent_where_only_they_are_decoded(tmp_path):
+    numbered_clip(str(tmp_path / "clip.mp4"), frames=60, gop=12, size=(64, 48))
+    source, whole = MediaSource(str(tmp_path / "clip.mp4")), service(segments=False)
+    for sample, count in (("key", 5), ("every=12", 60)):
+        stream = apply_options(probe(source).description, whole, {"sample": sample}, defaults={})
+        (segment,) = service_segments(source, stream, whole)
+        assert len(list(segment.packets())) == count
+
+
 def test_the_number_of_frames_is_counted_not_believed(tmp_path):
     numbered_clip(str(tmp_path / "clip.mkv"), frames=31, size=(64, 48))  # Matroska does not say it
     source = MediaSource(str(tmp_path / "clip.mkv"))

@@ -105,3 +105,11 @@ def test_the_gpu_kit_runs_to_its_end_and_says_what_it_could_not_ask(program, tmp
     if not found["machine"]["gpus"]:
         assert found["kernels"]["not_run"].startswith(("CuPy is not installed", "there is no CUDA device"))
         assert "not answered: kernels" in done.stdout
+
+
+def test_short_clips_through_extractions(program):
+    """The answers of the service, of one process and of single pictures are compared on the way."""
+    done = program("extraction", "--clips", 3, "--frames", 20, "--size", "160x96", "--samples", "key", "--rounds", 1)
+    assert done.returncode == 0, done.stderr
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert set(lines) >= {"extraction.served/in_process", "extraction.key.beyond_network.picture_service/served"}

@@ -1,21 +1,18 @@
 # SPDX-License-Identifier: MIT
 """Train the embedding network: copies of a picture that was compressed, scaled or recoloured come to lie near it.
 
-`python -m vireo_training.features --steps 1500` (needs `pip install 'vireo[training]'`).
+`python -m vireo_training.features --steps 500` (needs `pip install 'vireo[training]'`).
 
 A batch has two damaged copies of each of many pictures; each copy must find the other among all the rest (the NT-Xent
 loss of SimCLR, Chen and others, 2020). Many of the others are cut from the same photograph, so texture and colour alone
 do not help.
 """
 
-import argparse
 import io
 import itertools
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +21,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from torch import nn
 from torch.nn import functional
 
+from vireo_training.command import read_arguments, write_network
 from vireo_training.graph import embedding_graph
 from vireo_training.photographs import load, photographs_for
 from vireo_training.pool import dead_leaves
@@ -167,20 +165,16 @@ def report(network: Embedding, settings: TrainingSettings) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, and write model.onnx and evaluation.json beside the model card."""
-    parser = argparse.ArgumentParser(description="Train the embedding network.")
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--output", type=Path, default=Path("model_repository/features_network"))
-    for name, value in asdict(TrainingSettings()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
-    options = vars(parser.parse_args(arguments))
-    settings = TrainingSettings(**{name: options[name] for name in asdict(TrainingSettings())})
-    network = train(settings, steps=options["steps"])
-    model: Path = options["output"] / "1" / "model.onnx"
-    model.parent.mkdir(parents=True, exist_ok=True)
-    model.write_bytes(embedding_graph(network.weights()))
-    evaluation = {"settings": asdict(settings), "steps": options["steps"], "held_out": report(network, settings)}
-    (options["output"] / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
-    print(f"wrote {model}, {model.stat().st_size} bytes: {evaluation['held_out']}")
+    settings, steps, folder = read_arguments(
+        TrainingSettings,
+        arguments,
+        description="Train the embedding network.",
+        steps=500,
+        output="model_repository/features_network",
+    )
+    network = train(settings, steps=steps)
+    evaluation = {"settings": asdict(settings), "steps": steps, "held_out": report(network, settings)}
+    write_network(folder, embedding_graph(network.weights()), evaluation)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,9 @@
 `python -m vireo_training.shot_classification --steps 4000` (needs `pip install 'vireo[training]'`).
 """
 
-import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from vireo_training.camera_motion import MOTIONS, Windows, windows
+from vireo_training.command import read_arguments, write_network
 from vireo_training.graph import shot_classification_graph
 from vireo_training.photographs import load, photographs_for
 from vireo_training.pool import dead_leaves
@@ -163,20 +161,16 @@ def _batch(pool: Windows, random: np.random.Generator, settings: TrainingSetting
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, and write model.onnx and evaluation.json beside the model card."""
-    parser = argparse.ArgumentParser(description="Train the camera-motion network.")
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--output", type=Path, default=Path("model_repository/shot_classification_network"))
-    for name, value in asdict(TrainingSettings()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
-    options = vars(parser.parse_args(arguments))
-    settings = TrainingSettings(**{name: options[name] for name in asdict(TrainingSettings())})
-    network = train(settings, steps=options["steps"])
-    model: Path = options["output"] / "1" / "model.onnx"
-    model.parent.mkdir(parents=True, exist_ok=True)
-    model.write_bytes(shot_classification_graph(network.weights()))
-    evaluation = {"settings": asdict(settings), "steps": options["steps"], "accuracy": report(network, settings)}
-    (options["output"] / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
-    print(f"wrote {model}, {model.stat().st_size} bytes")
+    settings, steps, folder = read_arguments(
+        TrainingSettings,
+        arguments,
+        description="Train the camera-motion network.",
+        steps=4000,
+        output="model_repository/shot_classification_network",
+    )
+    network = train(settings, steps=steps)
+    evaluation = {"settings": asdict(settings), "steps": steps, "accuracy": report(network, settings)}
+    write_network(folder, shot_classification_graph(network.weights()), evaluation)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: MIT
+"""Short videos: `shot_classification` and `features` on 100 clips, against one process and against a picture service.
+
+    python -m perf.extraction --clips 100 --rounds 5
+
+- *in process*: what is left without any serving. One thread a core takes clip after clip: PyAV decodes, the service's
+  own code samples, converts and makes windows, OpenVINO computes. The answers are compared: they are the same bits.
+- *picture service*: the client decodes and sends each sampled picture by itself, RGB, UINT8, over a connection that
+  stays open; the same network, with a resize in front, answers. Exactly the pictures that the service samples.
+- *small pictures*: the same, but the client knows the network so well that it makes its 96x96 pictures itself.
+
+For the last two the time of the network itself is taken off both sides: it is the same work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+import tritonclient.grpc as grpcclient
+from av.video.frame import PictureType
+from vireo_client import Client
+from vireo_media.container import MediaSource
+from vireo_media.probing import probe
+from vireo_media.sampling import Sampler, Sampling
+from vireo_server import tags
+from vireo_server.decoder import layout_of, write_row
+from vireo_server.formats import Format, frame_shape
+from vireo_server.launching import running_server
+from vireo_server.pictures import Pictures, make_pictures
+from vireo_server.runtimes import Runtime, load_runtime
+from vireo_server.settings import PreprocessSettings
+from vireo_server.windows import Windows
+from vireo_training.camera_motion import MOTIONS, draw_camera, film
+from vireo_training.photographs import load, photographs_for
+
+from perf.clips import ROOT
+from perf.ladder.network import CORES
+from perf.measure import Measurement, Measurements, in_turn, ratios, say
+
+SHOTS = PreprocessSettings(size="64x64", channels="luma", rotation="upright", window=8, stride=4)
+PICTURES = PreprocessSettings(size="96x96", rotation="upright")
+"""As in the configurations of shot_classification_preprocess and features_preprocess."""
+
+PICTURE_SERVICE = "picture_service"
+
+_MADE = ROOT / ".cache" / "perf" / "shots"
+_AT_ONCE = 2 * CORES
+"""Clips under way at once, of the served ones and of the picture service's."""
+
+Answers = npt.NDArray[np.float32]
+
+
+def make_shots(count: int, *, size: tuple[int, int] = (1280, 720), frames: int = 100) -> list[Path]:
+    """Clips of 4 s at 25 frames a second, H.264 as phones write it: a virtual camera over photographs."""
+    _MADE.mkdir(parents=True, exist_ok=True)
+    photographs, random, paths = [load(each) for each in photographs_for("held_out")], np.random.default_rng(5), []
+    for number in range(min(count, len(MOTIONS))):
+        path = _MADE / f"{size[0]}x{size[1]}-{frames}-{number}.mp4"
+        camera, photograph = draw_camera(MOTIONS[number], random), photographs[number % len(photographs)]
+        if not path.exists():
+            half = (size[0] // 2, size[1] // 2)  # drawn at half its size: drawing is what takes long here
+            _write(path, film(photograph, camera, np.arange(frames) / 25, size=half), size)
+        paths.append(path)
+    return [paths[number % len(paths)] for number in range(count)]
+
+
+def _write(path: Path, frames: Pictures, size: tuple[int, int]) -> None:
+    unfinished = path.with_suffix(".unfinished")
+    with av.open(str(unfinished), "w", format="mp4") as container:
+        options = {"preset": "veryfast", "crf": "22", "x264-params": "keyint=50:min-keyint=50:scenecut=0"}
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for number, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(*size, format="yuv420p")
+            frame.pts, frame.time_base, frame.pict_type = number, Fraction(1, 25), PictureType.NONE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    unfinished.rename(path)
+
+
+def sampled(path: Path, sample: str, settings: PreprocessSettings) -> Iterator[tuple[Pictures, npt.NDArray[np.int64]]]:
+    """The pictures of one clip that a service would make, (1, C, H, W), each with its row of TIMING."""
+    stream = probe(MediaSource(path)).description
+    sampler = Sampler(Sampling.parse(sample), time_base=Fraction(*stream.time_base))
+    color = tags.resolve(stream.color, width=stream.width, height=stream.height, codec=stream.codec)
+    format: Format = replace(tags.NOTHING, width=stream.width, height=stream.height, color=color)
+    row = np.empty((1, *frame_shape(width=stream.width, height=stream.height, pixel_format="nv12")), np.uint8)
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        video.thread_count = 1
+        for packet in container.demux(video):
+            if not sampler.wants_packet(int(packet.is_keyframe)) and packet.size:
+                continue
+            for frame in packet.decode():
+                if sampler.rows(frame.pts):
+                    assert layout_of(frame.format.name)[0] == "nv12"
+                    write_row(frame, row[0])
+                    times = np.array([frame.pts, frame.duration, 0, 0], np.int64)
+                    yield make_pictures(row, format, settings), times
+
+
+def in_process(paths: Sequence[Path], network: Runtime) -> list[Answers]:
+    """Camera motion of each clip, one thread a core."""
+
+    def classify(path: Path) -> Answers:
+        windows, rows = Windows(SHOTS), []
+        for picture, times in sampled(path, "rate=8", SHOTS):
+            rows += windows.push(picture, times[None], end=False)[0]
+        rows += windows.push(np.empty((0, 1, 64, 64), np.uint8), np.empty((0, 4), np.int64), end=True)[0]
+        return np.asarray(next(iter(network.run([np.stack(rows)]))))
+
+    with ThreadPoolExecutor(CORES) as pool:
+        return list(pool.map(classify, paths))
+
+
+def served(client: Client, paths: Sequence[Path], service: str, result: str, **options: str) -> list[Answers]:
+    """The same by a service, some clips at once."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = pool.map(lambda path: client.extract(service, path, options=options), paths)
+        return [np.asarray(extraction.results[result]) for extraction in found]
+
+
+def picture_service(url: str, paths: Sequence[Path], sample: str, *, whole: bool) -> list[Answers]:
+    """Embeddings of each clip's sampled pictures, each sent by itself: as it is decoded, or as the network takes it."""
+    settings = PreprocessSettings() if whole else PICTURES
+    model = PICTURE_SERVICE if whole else "features_network"
+
+    def embed(path: Path) -> Answers:
+        answers = []
+        with grpcclient.InferenceServerClient(url) as connection:
+            for picture, _ in sampled(path, sample, settings):
+                tensor = grpcclient.InferInput("INPUT", list(picture.shape), "UINT8")
+                tensor.set_data_from_numpy(picture)
+                answers.append(connection.infer(model, [tensor]).as_numpy("OUTPUT"))
+        return np.concatenate(answers)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(embed, paths))
+
+
+def repository_with_picture_service(folder: Path) -> Path:
+    """A copy of the shipped repository with one more model: the network of `features` for pictures of any size."""
+    import onnx
+
+    repository = folder / "model_repository"
+    shutil.copytree(ROOT / "model_repository", repository)
+    network = repository / "features_network"
+    model = onnx.load(str(network / "1" / "model.onnx"))
+    (first,) = (node for node in model.graph.node if "INPUT" in node.input)
+    first.input[0] = "small"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([96, 96], np.int64), "side"))
+    ahead = [
+        onnx.helper.make_node("Cast", ["INPUT"], ["whole"], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("Shape", ["INPUT"], ["batch"], start=0, end=2),
+        onnx.helper.make_node("Concat", ["batch", "side"], ["sizes"], axis=0),
+        onnx.helper.make_node("Resize", ["whole", "", "", "sizes"], ["small"], mode="linear"),
+    ]
+    for node in reversed(ahead):
+        model.graph.node.insert(0, node)
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    dims[2].dim_param, dims[3].dim_param = "H", "W"
+    target = repository / PICTURE_SERVICE
+    (target / "1").mkdir(parents=True)
+    onnx.save(model, str(target / "1" / "model.onnx"))
+    config = (network / "config.pbtxt").read_text(encoding="utf-8").replace("features_network", PICTURE_SERVICE)
+    (target / "config.pbtxt").write_text(config.replace("[ 3, 96, 96 ]", "[ 3, -1, -1 ]"), encoding="utf-8")
+    return repository
+
+
+def network_alone(network: Runtime, counts: Sequence[int]) -> None:
+    """What both must compute: so many pictures of each clip, all cores at it."""
+    for count in counts:
+        next(iter(network.run([np.zeros((count, 3, 96, 96), np.uint8)])))
+
+
+def measure(url: str, paths: Sequence[Path], *, samples: Sequence[str], rounds: int) -> Measurements:
+    """Clips a second of the three ways, and the time a clip beyond the network's own, in turn."""
+    shots, features = (_network(name) for name in ("shot_classification_network", "features_network"))
+    found: Measurements = {}
+    with Client(url) as client:
+        shot = partial(served, client, paths, "shot_classification", "CAMERA_MOTION")
+        plain = partial(in_process, paths, shots)
+        # Once, so that everything is compiled; and the answers are the same.
+        for ours, theirs in zip(shot(), plain(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        speeds = in_turn({"served": _clips(paths, shot), "in_process": _clips(paths, plain)}, rounds=rounds)
+        for name, values in speeds.items():
+            found[f"extraction.{name}"] = Measurement(values=tuple(values), unit="clips/s", better="higher")
+        share = ratios(speeds["served"], speeds["in_process"])
+        found["extraction.served/in_process"] = Measurement(values=share, unit="ratio", better="higher")
+        for sample in samples:
+            feature = partial(served, client, paths, "features", "EMBEDDING", sample=sample)
+            whole, small = (partial(picture_service, url, paths, sample, whole=each) for each in (True, False))
+            counts = [len(answers) for answers in feature()]
+            for ours, theirs, other in zip(feature(), small(), whole(), strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+                assert other.shape == ours.shape
+            alone = partial(network_alone, features, counts)
+            ways = {"served": feature, "picture_service": whole, "small_pictures": small, "network": alone}
+            times = in_turn({name: _milliseconds(paths, work) for name, work in ways.items()}, rounds=rounds)
+            for name, values in times.items():
+                label = f"extraction.{sample}.{name}"
+                found[label] = Measurement(values=tuple(values), unit="ms a clip", better="lower")
+            beyond = {
+                name: [max(value - network, 1e-3) for value, network in zip(values, times["network"], strict=True)]
+                for name, values in times.items()
+            }
+            for name in ("picture_service", "small_pictures"):
+                found[f"extraction.{sample}.beyond_network.{name}/served"] = Measurement(
+                    values=ratios(beyond[name], beyond["served"]), unit="ratio", better="higher"
+                )
+    return found
+
+
+def _network(name: str) -> Runtime:
+    return load_runtime("openvino", ROOT / "model_repository" / name / "1" / "model.onnx", threads=CORES)
+
+
+def _clips(paths: Sequence[Path], work: Callable[[], object]) -> Callable[[], float]:
+    def run() -> float:
+        began = time.perf_counter()
+        work()
+        return len(paths) / (time.perf_counter() - began)
+
+    return run
+
+
+def _milliseconds(paths: Sequence[Path], work: Callable[[], object]) -> Callable[[], float]:
+    return lambda: 1000 / _clips(paths, work)()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Extraction of short clips, against one process and pictures.")
+    parser.add_argument("--clips", type=int, default=100)
+    parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument("--size", default="1280x720")
+    parser.add_argument("--samples", nargs="+", default=["rate=2", "key"])
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    width, height = map(int, options.size.split("x"))
+    paths = make_shots(options.clips, size=(width, height), frames=options.frames)
+    say(f"{len(paths)} clips of {options.frames} frames, {options.size}")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_server(
+            repository=repository_with_picture_service(Path(folder)),
+            services=["shot_classification", "features", PICTURE_SERVICE],
+        ) as server,
+    ):
+        found = measure(server.grpc_url, paths, samples=options.samples, rounds=options.rounds)
+    for name, measurement in found.items():
+        print(f"{name:58} {measurement}")
+
+
+if __name__ == "__main__":
+    main()
