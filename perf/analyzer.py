@@ -32,7 +32,9 @@ from typing import Any
 
 import tritonclient.grpc as grpcclient
 from vireo_client import Client
+from vireo_media.errors import InputError, OptionError
 from vireo_media.segments import with_emit
+from vireo_media.services import ServiceDescription
 from vireo_server.launching import running_server
 from vireo_server.launching.triton import find_triton
 
@@ -201,6 +203,12 @@ def _backend(url: str, model: str) -> str:
         return str(client.get_model_config(model).config.backend)
 
 
+def _channels(url: str, network: str) -> int:
+    with grpcclient.InferenceServerClient(url) as client:
+        (picture,) = (one for one in client.get_model_config(network).config.input if one.name == "INPUT")
+        return int(picture.dims[0])
+
+
 def _statistics(url: str, models: Sequence[str]) -> dict[str, Any]:
     with grpcclient.InferenceServerClient(url) as client:
         return {name: client.get_inference_statistics(name).model_stats[0].inference_stats for name in models}
@@ -235,12 +243,12 @@ def sweep(
         concurrencies: how many sequences at once.
         chunks: packets a request; pictures a request for the networks.
         count: requests that are measured in each run.
-        services: which; all that need no options of the caller if None.
+        services: which; all that take the clip without options if None.
     """
     with Client(url) as client:
         found = [service for service in client.services() if service.description.kind == "transformation"]
     if services is None:
-        services = [service.name for service in found if not service.description.options.get("required")]
+        services = [service.name for service in found if _takes(service.description, clip)]
     reports = []
 
     def run(*arguments: Any, **keywords: Any) -> None:
@@ -260,12 +268,25 @@ def sweep(
         data = whole_clip_request(clip.path, service=service)
         run("file", data, requests=f"whole clips through {service}", frames_a_request=clip.frames, concurrency=1,
             count=3)  # fmt: skip
-        shape = f"INPUT:3,{clip.stream.height},{clip.stream.width}"
         for network in [model for model in _models(url, service) if _backend(url, model) == "network"]:
+            shape = f"INPUT:{_channels(url, network)},{clip.stream.height},{clip.stream.width}"
             for batch in chunks:
                 run(network, None, requests=f"{batch} pictures", frames_a_request=batch, concurrency=1, count=count,
                     arguments=["-b", str(batch), "--shape", shape])  # fmt: skip
     return reports
+
+
+def _takes(service: ServiceDescription, clip: Clip) -> bool:
+    """Whether a service works on this clip as it is, without options; says why not."""
+    if service.options.get("required"):
+        say(f"  {service.name} left out: its callers must choose {', '.join(service.options['required'])}")
+        return False
+    try:
+        service.check_stream(clip.stream)
+    except (InputError, OptionError) as error:
+        say(f"  {service.name} left out: {error}")
+        return False
+    return True
 
 
 def main() -> None:

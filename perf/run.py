@@ -57,7 +57,7 @@ PLANS = {
     "quick": Plan(
         ladder_frames=100, ladder_rounds=3, passthrough_frames=100, passthrough_rounds=3, memory_frames=50,
         latency_frames=50, latency_rounds=3, start_rounds=3, profile_frames=100, analyzer_frames=48,
-        concurrencies=(1, 4), analyzer_requests=12,
+        analyzed=("super_resolution", "passthrough", "grade"), concurrencies=(1, 4), analyzer_requests=12,
     ),
     "full": Plan(
         ladder_frames=250, ladder_rounds=7, passthrough_frames=150, passthrough_rounds=7, memory_frames=100,
