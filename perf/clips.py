@@ -133,7 +133,7 @@ def live_clip(frames: int = 150) -> Clip:
 
 
 def tiny_clip(frames: int = 48) -> Clip:
-    """160x96 and next to no work, for tests of the programs here."""
+    """160x96 and next to no work: for what depends on the length alone, and for tests of the programs here."""
     path = _MADE / f"tiny-{frames}.mp4"
     if not path.exists():
         _write(path, _pictures(SAMPLE, frames=frames), size=(160, 96), options={"preset": "ultrafast"})
@@ -157,11 +157,12 @@ def full_hd_clip(frames: int = 150) -> Clip:
 
 
 def _pictures(path: Path, *, frames: int) -> Any:
-    with av.open(str(path)) as container:
-        for number, frame in enumerate(container.decode(video=0)):
-            if number == frames:
-                return
-            yield frame
+    """So many pictures, the file's again and again."""
+    while frames > 0:
+        with av.open(str(path)) as container:
+            for frame in islice(container.decode(video=0), frames):
+                frames -= 1
+                yield frame
 
 
 def _write(path: Path, pictures: Any, *, size: tuple[int, int], options: dict[str, str]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Memory of a server at 1080p `passthrough`: one stream, each further one, and ten times the length.
+"""Memory at 1080p `passthrough`: one stream, each further one, and ten times the length; of the client, too.
 
     python -m perf.memory --streams 1 2 4
 
@@ -13,16 +13,22 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from vireo_server.launching import RunningServer, running_server
 
-from perf.clips import ROOT, Clip, full_hd_clip
+from perf.clips import ROOT, Clip, full_hd_clip, tiny_clip
 from perf.load import run_streams
 from perf.measure import Measurement, Measurements, say
 from perf.processes import Usage, pss_bytes, watched
 
 _SERVICE = "passthrough"
+_VIREO = Path(sys.executable).with_name("vireo")
+_LOOK_SECONDS = 0.02
 
 
 def measure(server: RunningServer, clip: Clip, *, streams: Sequence[int], times_longer: int = 10) -> Measurements:
@@ -66,6 +72,45 @@ def _peak(server: RunningServer, clip: Clip, *, streams: int) -> Usage:
     return usage
 
 
+def measure_client(server: RunningServer, *, frames: int, times_longer: int = 10) -> Measurements:
+    """`vireo run` on a small video and one ten times as long: the peaks of the client and of the server.
+
+    Args:
+        server: serves passthrough.
+        frames: of the short video.
+        times_longer: how much longer the long one is.
+    """
+    clients, servers = [], []
+    for clip in (tiny_clip(frames), tiny_clip(times_longer * frames)):
+        with watched(server, memory=True) as usage:
+            clients.append(_client_peak(server.grpc_url, clip))
+        servers.append(usage.peak_bytes)
+        say(f"  {clip.frames} frames: client {clients[-1] / 1e6:.1f} MB, server {servers[-1] / 1e6:.1f} MB")
+    found = {"memory.client": Measurement(values=(clients[0] / 1e6,), unit="MB", better="lower")}
+    for name, (short, long) in (("client", clients), ("server", servers)):
+        found[f"memory.{name}_{times_longer}_times_longer"] = Measurement(
+            values=(long / short,), unit="ratio", better="lower"
+        )
+    return found
+
+
+def _client_peak(url: str, clip: Clip) -> int:
+    """The most that `vireo run` held."""
+    peak = 0
+    with tempfile.TemporaryDirectory() as folder:
+        output = str(Path(folder) / "output.mp4")
+        command = [str(_VIREO), "run", _SERVICE, str(clip.path), output, "--url", url, "--quiet"]
+        with subprocess.Popen(command) as client:
+            while client.poll() is None:
+                # The process may end while it is looked at.
+                with suppress(OSError, ValueError):
+                    peak = max(peak, pss_bytes(client.pid))
+                time.sleep(_LOOK_SECONDS)
+    if client.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with exit code {client.returncode}")
+    return peak
+
+
 def codec_bytes(clip: Clip) -> float:
     """What a decoder and an encoder that have worked on `clip` hold, in a process of their own."""
     command = [sys.executable, "-m", "perf.memory", "--codecs-of", str(clip.path), str(clip.frames)]
@@ -99,11 +144,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Memory of passthrough at 1080p.")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument("--client-frames", type=int, default=1500, help="of the short video for the client")
     parser.add_argument("--codecs-of", nargs=2, metavar=("FILE", "FRAMES"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.codecs_of:
-        from pathlib import Path
-
         from perf.clips import load_clip
 
         path, frames = options.codecs_of
@@ -111,6 +155,7 @@ def main() -> None:
         return
     with running_server(services=[_SERVICE]) as server:
         found = measure(server, full_hd_clip().first(options.frames), streams=options.streams)
+        found |= measure_client(server, frames=options.client_frames)
     for name, measurement in found.items():
         print(f"{name:40} {measurement}")
 

@@ -40,6 +40,7 @@ class Plan:
     presets: tuple[str, ...] = passthrough.PRESETS
     memory_frames: int
     memory_streams: tuple[int, ...] = (1, 2, 4)
+    client_frames: int = 1500
     live: Callable[[], Clip] = live_clip
     latency_frames: int
     latency_rounds: int
@@ -67,7 +68,8 @@ PLANS = {
     # For tests: every program once, on next to nothing.
     "tiny": Plan(
         ladder=tiny_clip, ladder_frames=16, ladder_rounds=1, streams=(1, 2), large=tiny_clip, passthrough_frames=16,
-        passthrough_rounds=1, presets=("ultrafast",), memory_frames=8, memory_streams=(1, 2), live=tiny_clip,
+        passthrough_rounds=1, presets=("ultrafast",), memory_frames=8, memory_streams=(1, 2), client_frames=24,
+        live=tiny_clip,
         latency_frames=24, latency_rounds=1, start_rounds=1, profile_frames=48, profiled=("super_resolution",),
         analyzed=("super_resolution",), analyzer_frames=16, concurrencies=(2,), chunks=(8,), analyzer_requests=4,
     ),
@@ -118,6 +120,7 @@ def run(results: Results, *, parts: tuple[str, ...] = PARTS) -> None:
             if begins("memory"):
                 clip = large.first(plan.memory_frames)
                 results.measurements |= memory.measure(server, clip, streams=plan.memory_streams)
+                results.measurements |= memory.measure_client(server, frames=plan.client_frames)
             if begins("passthrough"):
                 clip = saved(large.first(plan.passthrough_frames))
                 results.measurements |= passthrough.measure(

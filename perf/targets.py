@@ -62,6 +62,7 @@ TARGETS = (
     _at_most(5, "memory of one 1080p passthrough stream, MB", "memory.one_stream", 900),
     _at_most(5, "each further stream beyond its codecs, MB", "memory.further_stream_beyond_codecs", 150),
     _at_most(5, "memory at 10 times the length", "memory.10_times_longer", 1.05),
+    _at_most(5, "the client's at 10 minutes, of 1 minute", "memory.client_10_times_longer", 1.05),
     _at_most(6, "ready after, s", "start.ready", 4),
     _at_most(6, "each further service, s", "start.further_service", 1),
     _at_most(6, "first packet, in chunks' work", "latency.first_packet/chunk", 3),

@@ -32,6 +32,7 @@ def test_every_part_measured_something(measured):
         "ladder.served_2.cpu",
         "latency.first_packet/chunk", "latency.frame_beyond_network", "passthrough.ultrafast.stream/plain",
         "memory.one_stream", "memory.further_stream_beyond_codecs", "memory.10_times_longer",
+        "memory.client_10_times_longer",
         "profile.super_resolution.border_share", "profile.super_resolution.cpu/in_process",
     }  # fmt: skip
     assert wanted <= set(measurements)
