@@ -21,7 +21,7 @@ _PARTS = (
     ("vireo_server.decoding", "Decoder.decode", "libav decodes"),
     ("vireo_server.decoding", "Decoder.flush", "libav decodes"),
     ("vireo_server.decoding", "write_row", "copy into FRAMES"),
-    ("vireo_server.preprocessing", "frames_to_rgb", "YUV to RGB"),
+    ("vireo_server.pictures", "frames_to_rgb", "YUV to RGB"),
     ("vireo_server.runtimes.openvino", "OpenVINO._infer", "network (all threads together)"),
     ("vireo_server.encoding", "rgb_to_frames", "RGB to YUV"),
     ("vireo_server.encoding", "Encoder.encode", "libav encodes"),

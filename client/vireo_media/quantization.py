@@ -13,11 +13,12 @@ The unit is the *quantiser step* in levels of an 8-bit picture, as the step of a
 Other decoders of libavcodec do not tell.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
 from av.sidedata.encparams import VideoEncParams
+from av.sidedata.sidedata import SideDataContainer
 
 __all__ = ["DECODER_OPTIONS", "QuantizerReader", "has_loop_filter", "jpeg_step"]
 
@@ -46,7 +47,9 @@ class QuantizerReader:
 
         libavcodec says nothing of the last picture of an MPEG stream: it takes the step of the one before.
         """
-        for data in frame.side_data:
+        # Not `frame.side_data`: a frame keeps what that gives, which keeps the frame, and only the garbage collector
+        # would free the picture; some fifty pictures waited for it.
+        for data in cast(Any, SideDataContainer)(frame):
             if isinstance(data, VideoEncParams) and data.nb_blocks:
                 self._step = _encoded_step(data)
         return self._step
