@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Train the restoration network, judge it on photographs it never saw, and write the file that is served.
 
-`python -m vireo_training.restoration --steps 4500` (needs `pip install 'vireo[training]'`).
+`python -m vireo_training.restoration --steps 9000` (needs `pip install 'vireo[training]'`).
 """
 
 import argparse
@@ -271,7 +271,7 @@ def report(network: Restoration, model: Path) -> dict[str, dict[str, dict[str, f
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, write model.onnx, and evaluation.json beside the model card."""
     parser = argparse.ArgumentParser(description="Train the restoration network.")
-    parser.add_argument("--steps", type=int, default=4500)
+    parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--output", type=Path, default=Path("model_repository/restoration_network"))
     for name, value in asdict(TrainingSettings()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
