@@ -222,9 +222,9 @@ def test_frames_that_the_service_loses_are_noticed(clip: Path, output: Path) -> 
                         reply = receive(seconds=seconds)
                         if reply is None or not reply[0]:
                             return reply
-                        packets, timing, report = reply
+                        packets, timing, report, results = reply
                         values = json.loads(report) | {"frames_out": len(packets) - 1}
-                        return packets[:-1], timing[:-1], json.dumps(values).encode()
+                        return packets[:-1], timing[:-1], json.dumps(values).encode(), results
 
                     connection.receive = lose
                     yield connection

@@ -4,8 +4,10 @@
 import json
 import queue
 import shutil
+import sys
 import time
 import uuid
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from vireo_media.container import MediaSource
 from vireo_media.probing import probe
 from vireo_media.segments import whole_video
 from vireo_media.testing import numbered_clip
-from vireo_server.launching import running_server
+from vireo_server.launching import LaunchError, running_server
 from vireo_server.locations import find_locations
 
 IDLE_SECONDS = 2.0
@@ -36,8 +38,13 @@ def repository(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(repository):
-    """All services on a real Triton."""
-    with running_server(repository=repository) as running:
+    """All services on a real Triton, which was seen once to hang while all their processes started."""
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(running_server(repository=repository, start_seconds=120))
+        except LaunchError as error:
+            print(f"the server is started again: {error}", file=sys.stderr)
+            running = stack.enter_context(running_server(repository=repository))
         yield running
 
 

@@ -172,7 +172,7 @@ def test_a_script_that_cannot_work_is_not_written(tmp_path, script, source, said
 
 def test_neither_or_both(tmp_path, network, script):
     for arguments in ({}, {"script": script(NEGATE), "onnx": network}):
-        with pytest.raises(SettingError, match="give one of --script and --onnx"):
+        with pytest.raises(SettingError, match="give one of --script, --onnx and --chain"):
             new_service("name", repository=tmp_path / "models", **arguments)
 
 
