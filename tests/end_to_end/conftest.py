@@ -4,14 +4,19 @@
 import json
 import queue
 import shutil
+import signal
+import subprocess
 import sys
+import textwrap
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
+from vireo_client import Client
 from vireo_media.container import MediaSource
 from vireo_media.probing import probe
 from vireo_media.segments import whole_video
@@ -108,6 +113,58 @@ def call(server):
     yield make
     for caller in callers:
         caller.hang_up()
+
+
+@pytest.fixture(scope="session")
+def client(server):
+    """Our own client, for all tests that need no other."""
+    with Client(server.grpc_url) as open_client:
+        yield open_client
+
+
+@pytest.fixture
+def at_once(server, tmp_path):
+    """`at_once("restoration", video, ".mp4", options=...)`: the bytes of four runs at the same time, each in chunks of
+    another size and with another number of segments under way."""
+
+    def run_all(service, source, suffix, **keywords):
+        def run(way):
+            chunk, in_flight = way
+            path = tmp_path / f"{chunk}{suffix}"
+            with Client(server.grpc_url) as own:
+                own.run(service, source, path, chunk_packets=chunk, segments_in_flight=in_flight, **keywords)
+            return path.read_bytes()
+
+        with ThreadPoolExecutor(4) as pool:
+            return list(pool.map(run, ((1, 2), (3, 1), (8, 4), (17, 2))))
+
+    return run_all
+
+
+_KILLED = textwrap.dedent("""
+    import json, os, signal, sys
+    from vireo_client import Client
+    url, service, source, output, frames, options = sys.argv[1:]
+    def kill(progress):
+        if progress.frames > int(frames):
+            os.kill(os.getpid(), signal.SIGKILL)
+    with Client(url) as client:
+        client.run(service, source, output, options=json.loads(options), segments_in_flight=1, progress=kill)
+""")
+
+
+@pytest.fixture
+def kill_a_run(server):
+    """`kill_a_run("restoration", video, output, frames=7)`: a client in a process of its own that is killed as soon as
+    more than so many frames came back; what is left is the journal beside the output."""
+
+    def run(service, source, output, *, frames, options=None):
+        arguments = [server.grpc_url, service, str(source), str(output), str(frames), json.dumps(options or {})]
+        done = subprocess.run([sys.executable, "-c", _KILLED, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert not output.exists()
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -19,12 +19,6 @@ VIREO = Path(sys.executable).with_name("vireo")
 
 
 @pytest.fixture(scope="module")
-def client(server):
-    with Client(server.grpc_url) as open_client:
-        yield open_client
-
-
-@pytest.fixture(scope="module")
 def video(tmp_path_factory):
     """12 s in GOPs of 1 s with B-frames and sound, and a last GOP of a single frame, too short for a segment of its
     own."""

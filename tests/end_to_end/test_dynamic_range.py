@@ -3,15 +3,13 @@
 
 import io
 import json
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 import tritonclient.http as httpclient
-from vireo_client import Client, VireoError
+from vireo_client import VireoError
 from vireo_kernels import ColorSpec, frames_to_planes, frames_to_rgb, planes_to_frames, rgb_to_frames, sdr_to_hdr
 from vireo_media.container import MediaSource
 from vireo_media.probing import probe
@@ -53,12 +51,6 @@ def sdr(tmp_path_factory):
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
-
-
-@pytest.fixture(scope="module")
-def client(server):
-    with Client(server.grpc_url) as open_client:
-        yield open_client
 
 
 @pytest.fixture(scope="module")
@@ -182,32 +174,15 @@ def test_the_caller_may_say_the_light_levels(client, sdr, tmp_path):
     assert told["content_light"] == {"max_content": 180, "max_average": 90}
 
 
-def test_the_same_bytes_at_any_chunk_size_alone_or_beside_others(client, server, sdr, hdr, tmp_path):
-    ways = [{"segments_in_flight": 1, "chunk_packets": 3}, {"segments_in_flight": 2, "chunk_packets": 17}, {}, {}]
-
-    def run(place):
-        with Client(server.grpc_url) as other:
-            other.run("sdr_to_hdr", sdr, tmp_path / f"{place}.mp4", options={"crf": 0}, **ways[place])
-        return (tmp_path / f"{place}.mp4").read_bytes()
-
-    with ThreadPoolExecutor(len(ways)) as pool:
-        results = list(pool.map(run, range(len(ways))))
-    assert all(result == hdr.read_bytes() for result in results)
+def test_the_same_bytes_at_any_chunk_size_alone_or_beside_others(at_once, sdr, hdr):
+    results = at_once("sdr_to_hdr", sdr, ".mp4", options={"crf": 0})
+    assert [result == hdr.read_bytes() for result in results] == [True] * 4
 
 
-def test_a_run_that_is_stopped_goes_on_and_ends_with_the_same_bytes(client, sdr, hdr, tmp_path):
-    finished = threading.Event()
-
-    def stop(progress):
-        if progress.frames >= 25:  # the first segment is done, the second is not
-            finished.set()
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        client.run("sdr_to_hdr", sdr, tmp_path / "out.mp4", options={"crf": 0}, progress=stop, segments_in_flight=1)
-    assert finished.is_set()
-    run = client.run("sdr_to_hdr", sdr, tmp_path / "out.mp4", options={"crf": 0})
-    assert run.resumed == 1
+def test_a_run_whose_client_was_killed_goes_on_and_ends_with_the_same_bytes(client, sdr, hdr, kill_a_run, tmp_path):
+    options = {"crf": 0}
+    kill_a_run("sdr_to_hdr", sdr, tmp_path / "out.mp4", options=options, frames=25)  # in the second segment
+    assert client.run("sdr_to_hdr", sdr, tmp_path / "out.mp4", options=options).resumed == 1
     assert (tmp_path / "out.mp4").read_bytes() == hdr.read_bytes()
 
 

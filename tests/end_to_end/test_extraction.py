@@ -13,18 +13,12 @@ import numpy as np
 import pytest
 import tritonclient.http as httpclient
 from PIL import Image
-from vireo_client import Client, VireoError
+from vireo_client import VireoError
 from vireo_media.testing import numbered_clip
 from vireo_training.camera_motion import MOTIONS, Camera, draw_camera, film
 from vireo_training.photographs import load, photographs_for
 
 VIREO = Path(sys.executable).with_name("vireo")
-
-
-@pytest.fixture(scope="module")
-def client(server):
-    with Client(server.grpc_url) as open_client:
-        yield open_client
 
 
 def write_clip(path, frames, *, crf=23, gop=50, preset="veryfast"):

@@ -2,13 +2,11 @@
 """Pictures between pictures, on a real server: exact times, sources untouched, the same bytes however it is cut."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
-from vireo_client import Client
 from vireo_media.errors import OptionError
 from vireo_media.testing import numbered_clip, read_frames
 from vireo_media.verify import verify
@@ -49,12 +47,6 @@ def moving(path, positions, *, fps=10, gop=10, seed=0, size=(WIDTH, HEIGHT)):
 
 
 @pytest.fixture(scope="module")
-def client(server):
-    with Client(server.grpc_url) as open_client:
-        yield open_client
-
-
-@pytest.fixture(scope="module")
 def video(tmp_path_factory):
     """9 s of numbered frames, B-frames and sound: two segments."""
     path = tmp_path_factory.mktemp("video") / "video.mp4"
@@ -89,18 +81,10 @@ def test_sources_stay_untouched_and_pictures_come_between(client, tmp_path, serv
 
 
 @pytest.mark.parametrize("service", [SERVICE, NETWORK])
-def test_chunks_and_streams_beside_it_never_change_a_byte(server, video, tmp_path, service):
-    def run(job):
-        number, (chunk, in_flight) = job
-        path = tmp_path / f"{number}.mp4"
-        with Client(server.grpc_url) as own:
-            own.run(service, video, path, options={"rate": 25}, chunk_packets=chunk, segments_in_flight=in_flight)
-        return path.read_bytes()
-
-    alone = run((0, (8, 1)))
-    with ThreadPoolExecutor(4) as pool:
-        beside = list(pool.map(run, enumerate([(1, 2), (3, 1), (8, 4), (17, 2)], start=1)))
-    assert [result == alone for result in beside] == [True] * 4
+def test_chunks_and_streams_beside_it_never_change_a_byte(client, video, at_once, tmp_path, service):
+    client.run(service, video, tmp_path / "alone.mp4", options={"rate": 25}, segments_in_flight=1)
+    alone = (tmp_path / "alone.mp4").read_bytes()
+    assert [result == alone for result in at_once(service, video, ".mp4", options={"rate": 25})] == [True] * 4
 
 
 @pytest.mark.parametrize("options", [{"ratio": 2}, {"rate": "24"}])
@@ -119,15 +103,9 @@ def test_segments_side_by_side_give_the_pictures_of_one_sequence(client, tmp_pat
     ]
 
 
-def test_a_run_that_was_stopped_goes_on_with_the_same_bytes(client, video, tmp_path):
+def test_a_run_whose_client_was_killed_goes_on_with_the_same_bytes(client, video, kill_a_run, tmp_path):
     client.run(SERVICE, video, tmp_path / "whole.mp4")
-
-    def stop(progress):
-        if progress.frames > 120:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        client.run(SERVICE, video, tmp_path / "out.mp4", segments_in_flight=1, progress=stop)
+    kill_a_run(SERVICE, video, tmp_path / "out.mp4", frames=120)
     assert client.run(SERVICE, video, tmp_path / "out.mp4").resumed == 1
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 

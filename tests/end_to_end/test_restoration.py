@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Restoration and a chain on a real server: what the networks make of the very pictures, told how they were coded."""
 
-import json
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
-from vireo_client import Client, VireoError
+from vireo_client import VireoError
 from vireo_kernels import rgb_to_frames
-from vireo_media.container import MediaSource
-from vireo_media.probing import probe
-from vireo_media.segments import whole_video
 from vireo_server.launching import load_service
 from vireo_server.locations import find_locations
 from vireo_server.new_service import new_service
@@ -47,9 +43,11 @@ def coded(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def client(server):
-    with Client(server.grpc_url) as open_client:
-        yield open_client
+def varied(tmp_path_factory):
+    """H.264, whose I-, P- and B-pictures have quantisers of their own: what belongs to a picture cannot get mixed up
+    unseen."""
+    options = {"crf": "32", "bf": "2", "x264-params": "log-level=none:scenecut=0:ipratio=2:pbratio=2"}
+    return write(tmp_path_factory.mktemp("varied") / "varied.mkv", "libx264", options)
 
 
 @pytest.fixture(scope="module")
@@ -97,24 +95,20 @@ def test_the_network_is_told_how_coarsely_each_picture_was_quantised(coded, rest
     assert np.array_equal(planes(restored), expected)
 
 
-def test_the_same_bytes_again_beside_other_streams_and_at_any_chunk_size(client, call, coded, restored, tmp_path):
-    again = tmp_path / "again.mkv"
-    client.run("restoration", coded, again, options={"codec": "ffv1"})
-    assert again.read_bytes() == restored.read_bytes()
-    source = MediaSource(str(coded))
-    video = probe(source)
-    stream = json.loads(video.description.to_json()) | {"encoder": {"codec": "ffv1"}}
-    packets, rows = zip(*whole_video(source, video.description).chunks(1), strict=True)
-    packets, timing, results = [data for (data,) in packets], np.concatenate(rows), []
-    for size in (3, 17):
-        caller, done = call("restoration"), []
-        for chunk, first in enumerate(range(0, len(packets), size)):
-            begin = {"stream": json.dumps(stream), "start": True} if not chunk else {}
-            done += caller.ask(chunk, packets[first : first + size], timing[first : first + size], **begin)[1]
-        done += caller.ask(chunk + 1, end=True)[1]
-        results.append(done)
-    assert len(results[0]) == FRAMES
-    assert results[0] == results[1]
+@pytest.mark.parametrize("service", ["restoration", "restore_and_upscale"])
+def test_the_same_bytes_again_beside_other_streams_and_at_any_chunk_size(client, varied, at_once, tmp_path, service):
+    options = {"codec": "ffv1", "noise": 3}
+    client.run(service, varied, tmp_path / "alone.mkv", options=options, segments_in_flight=1)
+    alone = (tmp_path / "alone.mkv").read_bytes()
+    assert [result == alone for result in at_once(service, varied, ".mkv", options=options)] == [True] * 4
+
+
+@pytest.mark.parametrize("service", ["restoration", "restore_and_upscale"])
+def test_a_run_whose_client_was_killed_goes_on_with_the_same_bytes(client, varied, kill_a_run, tmp_path, service):
+    client.run(service, varied, tmp_path / "whole.mp4")
+    kill_a_run(service, varied, tmp_path / "out.mp4", frames=12)  # in the second segment of three
+    assert client.run(service, varied, tmp_path / "out.mp4").resumed == 1
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
 def test_strength_is_how_much_of_the_repair_is_made_and_at_0_the_pixels_are_the_inputs(client, coded, tmp_path):
