@@ -25,6 +25,7 @@ class TritonPythonModel:
             bits=settings.bits,
             engine=settings.engine,
             limits=settings.limits,
+            device=int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None,
             note=lambda text: log_warning(f"{self.model}: {text}"),
         )
         self.heartbeat = Heartbeat(self.model)

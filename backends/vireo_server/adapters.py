@@ -20,9 +20,9 @@ from vireo_server.settings import Interface
 _FLOATS: dict[Bits, tuple[str, ...]] = {8: ("FLOAT", "FLOAT16"), 16: ("FLOAT",)}
 
 
-def adapt(path: Path, *, bits: Bits = 8, interface: Interface = "picture") -> bytes:
+def adapt(path: Path, *, bits: Bits = 8, interface: Interface = "picture", wide: bool = False) -> bytes:
     """An ONNX network as bytes, with UINT8 (or UINT16, by `bits`) pictures `(N, C, H, W)` as input; its output is
-    such pictures or numbers.
+    such pictures or numbers. `wide`: INT32 instead of UINT16, for runtimes that do not have that.
 
     Beside the picture it may take rows of numbers, FLOAT `(N, K)`, which are left as they are. With interface
     "interpolation" its input are the planes of RIFE's files; see `interpolation_input`.
@@ -63,6 +63,8 @@ def adapt(path: Path, *, bits: Bits = 8, interface: Interface = "picture") -> by
         _adapt_input(onnx, model, path, pictures[0], bits)
     if not numbers:
         _adapt_output(onnx, model, path, outputs[0], bits)
+    if wide and bits > 8:
+        _widen(onnx, model, bits)
     return bytes(model.SerializeToString())
 
 
@@ -143,3 +145,15 @@ def _adapt_output(onnx: Any, model: Any, path: Path, value: Any, bits: Bits) -> 
     )
     value.name = "vireo_output"
     value.type.tensor_type.elem_type = _integer(onnx, bits)
+
+
+def _widen(onnx: Any, model: Any, bits: Bits) -> None:
+    """Make every tensor of `bits` bits INT32: the picture, the output, and what is cast on the way."""
+    narrow, wide = _integer(onnx, bits), int(onnx.TensorProto.INT32)
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        if value.type.tensor_type.elem_type == narrow:
+            value.type.tensor_type.elem_type = wide
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == narrow:
+                attribute.i = wide

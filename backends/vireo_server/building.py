@@ -10,7 +10,8 @@ from pathlib import Path
 
 from vireo_server.adapters import adapt
 from vireo_server.errors import SettingError
-from vireo_server.runtimes.engines import build_engine, engine_file, engine_key, load_library
+from vireo_server.runtimes.engine_files import engine_file, engine_key
+from vireo_server.runtimes.engines import build_engine, load_library
 from vireo_server.services import read_parameter
 from vireo_server.settings import NetworkSettings, convert_setting
 
@@ -43,7 +44,7 @@ def build_service(service: str, *, repository: Path, capabilities: Sequence[str]
     for folder in folders:
         settings = _settings(folder / "config.pbtxt")
         for version in sorted(path for path in folder.iterdir() if path.name.isdecimal()):
-            model = adapt(version / settings.file, interface=settings.interface)
+            model = adapt(version / settings.file, bits=settings.bits, interface=settings.interface, wide=True)
             engine = build_engine(model, settings.engine, library=library, capabilities=capabilities)
             key = engine_key(model, settings.engine, library=library)
             path = engine_file(version, key, capabilities)
@@ -66,7 +67,7 @@ def build_command(
         return 1
     for path in written:
         say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
-    say("networks with runtime tensorrt_rtx load it on such a GPU instead of building one")
+    say("networks with runtime auto or tensorrt_rtx load it on such a GPU instead of building one")
     return 0
 
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from vireo_server.choosing import CUPY, GPU_RUNTIMES, HOPPER, Choice, choose, runtime_fault
 from vireo_server.errors import SettingError
 from vireo_server.launching.errors import LaunchError
 from vireo_server.launching.repository import Repository, read_repository
@@ -18,22 +19,18 @@ from vireo_server.services import read_parameter
 from vireo_server.settings import NetworkSettings
 
 _ENOUGH_SHARED_MEMORY_MB = 1024
-_HOPPER = "9.0"
-#: What a runtime needs: a package.
-_RUNTIMES = {
-    "openvino": "openvino",
-    "onnxruntime": "onnxruntime",
-    "tensorrt": "tensorrt-cu12",
-    "tensorrt_rtx": "tensorrt-rtx-cu12",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Uses:
-    """What a service uses on a machine, and what stands against its running; empty where nothing does."""
+    """What a service uses on a machine, and what stands against its running; empty where nothing does.
+
+    `network` says it in words, for networks and scripts; `choice` for each part.
+    """
 
     service: str
     network: str
+    choice: Choice
     fault: str = ""
 
 
@@ -41,7 +38,7 @@ def uses(machine: Machine, repository: Repository) -> list[Uses]:
     """What each service of a repository would use."""
     found = []
     for service in repository.services:
-        networks, fault = [], ""
+        networks, fault, choice = [], "", replace(choose(machine), network="")
         for model in repository.steps_by_ensemble.get(service, ()):
             config = repository.folder / model / "config.pbtxt"
             text = config.read_text(encoding="utf-8")
@@ -49,9 +46,11 @@ def uses(machine: Machine, repository: Repository) -> list[Uses]:
                 networks.append(f"the script {model}")
             if 'backend: "network"' in text:
                 runtime = read_parameter(config, "runtime") or NetworkSettings.runtime
-                networks.append(f"{model} by {runtime}")
+                choice = choose(machine, runtime=runtime)
+                networks.append(f"{model} by {choice.network or runtime}")
                 fault = fault or _runtime_fault(machine, runtime)
-        found.append(Uses(service=service, network=", ".join(networks) or "no network", fault=fault))
+        network = ", ".join(networks) or "no network"
+        found.append(Uses(service=service, network=network, choice=choice, fault=fault))
     return found
 
 
@@ -64,10 +63,12 @@ def advice(machine: Machine) -> list[str]:
         lines.append(
             f"/dev/shm has {machine.shared_memory_mb} MB, and frames travel through it: in Docker add --shm-size=1g"
         )
-    if machine.gpus and machine.packages.get("cupy-cuda12x") is None:
+    if machine.gpus and machine.packages.get(CUPY) is None:
         lines.append("to use the GPU: pip install 'vireo[gpu]' (CuPy 13.6, TensorRT-RTX)")
-    if any(gpu.capability == _HOPPER for gpu in machine.gpus) and machine.packages.get("tensorrt-cu12") is None:
-        lines.append("TensorRT-RTX builds nothing for Hopper; for runtime tensorrt: pip install tensorrt-cu12")
+    elif machine.gpus and choose(machine).network not in GPU_RUNTIMES:
+        package = "tensorrt-cu12" if machine.gpus[0].capability == HOPPER else "tensorrt-rtx-cu12==1.7.1.116"
+        why = "TensorRT-RTX builds nothing for Hopper, and " if machine.gpus[0].capability == HOPPER else ""
+        lines.append(f"{why}networks are computed on the CPU here; for the GPU: pip install {package}")
     if machine.gpus and all(why != WORKS for why in machine.decodes.values()):
         lines.append(
             "NVDEC does not work: in a container set NVIDIA_DRIVER_CAPABILITIES=compute,utility,video; elsewhere look "
@@ -87,7 +88,10 @@ def as_text(machine: Machine, services: Sequence[Uses], tips: Sequence[str]) -> 
     for title, tried in (("NVDEC", machine.decodes), ("NVENC", machine.encodes)):
         lines += [f"{title:9} {name}: {outcome}" for name, outcome in tried.items()]
     lines.append("packages  " + ", ".join(f"{name} {version or '-'}" for name, version in machine.packages.items()))
-    lines.append("codecs    decode and encode by libav in software; the stages do not use NVDEC and NVENC yet")
+    path = choose(machine)
+    lines.append("decode    " + ", ".join(f"{name} by {what}" for name, what in path.decode.items()))
+    lines.append(f"pixels    by {path.preprocess} kernels")
+    lines.append("encode    " + ", ".join(f"{name} by {what}" for name, what in path.encode.items()))
     lines += [f"service   {one.service}: {one.network}{_faulty(one)}" for one in services]
     lines += [f"advice    {tip}" for tip in tips] or ["advice    none: everything that the services need is here"]
     return "\n".join(lines)
@@ -114,18 +118,14 @@ def doctor_command(*, repository: Path | None, json: bool, say: Callable[[str], 
 
 
 def _runtime_fault(machine: Machine, runtime: str) -> str:
-    if runtime not in _RUNTIMES:
-        return f"runtime {runtime!r} is none of {', '.join(_RUNTIMES)}"
-    if machine.packages.get(_RUNTIMES[runtime]) is None:
-        return f"{_RUNTIMES[runtime]} is not installed"
-    if runtime.startswith("tensorrt"):
-        if not machine.gpus:
-            return f"there is no GPU: {machine.no_gpu}"
-        if machine.packages.get("cupy-cuda12x") is None:
-            return "cupy-cuda12x is not installed"
-        if runtime == "tensorrt_rtx" and machine.gpus[0].capability == _HOPPER:
-            return f"TensorRT-RTX builds nothing for Hopper ({machine.gpus[0].name})"
-    return ""
+    gpu = machine.gpus[0] if machine.gpus else None
+    return runtime_fault(
+        runtime,
+        capability=gpu.capability if gpu else None,
+        packages=machine.packages,
+        no_gpu=machine.no_gpu,
+        gpu=gpu.name if gpu else "",
+    )
 
 
 def _faulty(one: Uses) -> str:

@@ -23,10 +23,12 @@ PACKAGES = (
     "nvidia-pytriton",
     "openvino",
     "onnxruntime",
+    "onnxruntime-gpu",
     "numba",
     "cupy-cuda12x",
     "tensorrt-rtx-cu12",
     "tensorrt-cu12",
+    "tensorrt",
 )
 WORKS = "works"
 #: What is tried: name -> (software encoder that makes a sample, its pixel format).
@@ -105,7 +107,7 @@ def examine() -> Machine:
         no_gpu=no_gpu,
         decodes={name: _apart("decoder", name) for name in DECODED} if gpus else {},
         encodes={name: _apart("encoder", name) for name in ENCODED} if gpus else {},
-        packages={name: _version(name) for name in PACKAGES},
+        packages={name: package_version(name) for name in PACKAGES},
     )
 
 
@@ -181,7 +183,8 @@ def _apart(kind: Literal["decoder", "encoder"], name: str) -> str:
     return lines[-1] if lines and done.returncode == 0 else f"it ended with code {done.returncode}"
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """The version of an installed package; None where it is not."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

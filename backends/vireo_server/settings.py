@@ -170,8 +170,9 @@ class NetworkSettings:
 
     #: The weights, in the model's version folder.
     file: str = "model.onnx"
-    #: "openvino" or "onnxruntime" on a CPU, "tensorrt" or "tensorrt_rtx" on a GPU.
-    runtime: str = "openvino"
+    #: "openvino" or "onnxruntime" on a CPU, "tensorrt", "tensorrt_rtx" or "onnxruntime_cuda" on a GPU; "auto": the best
+    #: of these that works here, see vireo_server.choosing.
+    runtime: str = "auto"
     #: What its input is: "picture", RGB; "interpolation", two pictures and where between them the wanted one lies, the
     #: 7 or 11 planes of RIFE's files.
     interface: Interface = "picture"
@@ -179,19 +180,21 @@ class NetworkSettings:
     bits: Bits = 8
     #: Threads of the runtime; 0: one a core.
     threads: int = 0
-    #: What computing may take, beside the pictures themselves, in 10^6 bytes; larger pictures are computed in tiles.
+    #: What computing may take, beside the pictures themselves, in 10^6 bytes; larger pictures are computed in tiles. On
+    #: a GPU it is half of what is free instead.
     memory_mb: int = 1024
     #: Both sides of a picture are padded to multiples of it, besides those that the network's graph tells.
     multiple: int = 1
     #: How many pixels tiles overlap; -1: as far as the graph tells that a pixel looks, which is exact.
     overlap: int = -1
-    #: TensorRT: pictures that are computed at a time.
-    rows: int = 4
+    #: On a GPU: pictures that are computed at a time.
+    rows: int = EngineSettings.rows
     #: TensorRT: the picture sizes that engines are built for: smallest, typical, largest; three more a further profile.
-    sizes: tuple[str, ...] = ("64x64", "1280x720", "1920x1088")
-    #: TensorRT: "fp32", "tf32" or "fp16".
-    precision: str = "fp32"
-    #: TensorRT at fp16: names of the network's nodes that stay FP32.
+    #: Larger pictures are computed in tiles.
+    sizes: tuple[str, ...] = EngineSettings.sizes
+    #: On a GPU: "fp32", "tf32" or "fp16".
+    precision: str = EngineSettings.precision
+    #: On a GPU at fp16: names of the network's nodes that stay FP32.
     keep_fp32: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -203,6 +206,8 @@ class NetworkSettings:
         _check_bits(self.bits)
         if self.bits > 8 and self.interface != "picture":
             raise SettingError(f"parameter bits is {self.bits}; with interface {self.interface!r} allowed is 8")
+        if self.bits > 8 and self.precision != "fp32":
+            raise SettingError(f"parameter precision is {self.precision!r}; with bits {self.bits} allowed is fp32")
         self.engine  # noqa: B018 - checks them
         self.limits  # noqa: B018
 

@@ -211,7 +211,7 @@ dynamic_batching {{ preserve_ordering: true }}  # frames of different streams sh
 instance_group [ {{ count: 1 kind: KIND_AUTO }} ]
 parameters {{ key: "FORCE_CPU_ONLY_INPUT_TENSORS" value {{ string_value: "no" }} }}
 parameters {{ key: "file" value {{ string_value: "model.onnx" }} }}
-parameters {{ key: "runtime" value {{ string_value: "openvino" }} }}  # or onnxruntime
+parameters {{ key: "runtime" value {{ string_value: "auto" }} }}  # the best here; or openvino, tensorrt, ...
 """
 
 

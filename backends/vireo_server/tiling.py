@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
+from vireo_kernels.devices import device_of
 from vireo_kernels.pad import pad_image, pad_to_multiple
 
 from vireo_server.errors import SettingError
@@ -69,7 +69,8 @@ class TileLimits:
 
 
 class Tiled(Runtime):
-    """A runtime whose pictures are padded to multiples and cropped again, and cut into tiles where they are too large.
+    """A runtime whose pictures are padded to multiples and cropped again, and cut into tiles where they are too large,
+    for memory or for the runtime. Pictures stay on their side, host or device.
 
     Where memory runs out all the same, smaller tiles are taken for good.
 
@@ -77,7 +78,7 @@ class Tiled(Runtime):
         runtime: what computes.
         network: what its graph says. Without a radius in it or in `limits`, there are no tiles.
         limits: what the model's configuration says.
-        threads: how many pictures or tiles are computed at once.
+        at_once: how many pictures or tiles are computed at once.
         note: is told, for the log, when memory ran out.
     """
 
@@ -87,16 +88,16 @@ class Tiled(Runtime):
         network: Network,
         *,
         limits: TileLimits,
-        threads: int,
+        at_once: int,
         note: Callable[[str], None],
     ) -> None:
         """Nothing is loaded; see the class."""
-        self._runtime, self._note, self._threads = runtime, note, threads
+        self._runtime, self._note, self._at_once = runtime, note, at_once
         self.conditions = runtime.conditions
         self._multiple = math.lcm(limits.multiple, network.grain)
         radius = network.radius if limits.overlap < 0 else limits.overlap
         self._overlap = None if radius is None else -(-radius // self._multiple) * self._multiple
-        self._pixels = max(1, int(limits.memory_mb * 1e6 / threads / max(network.bytes_per_pixel, 1)))
+        self._pixels = max(1, int(limits.memory_mb * 1e6 / at_once / max(network.bytes_per_pixel, 1)))
 
     def run(self, batches: Sequence[Rows], conditions: Sequence[Conditions] = ()) -> Iterator[Rows]:
         """See Runtime.run."""
@@ -122,13 +123,16 @@ class Tiled(Runtime):
             return height, width
         rows = columns = 1
         sides = height, width
-        while sides[0] * sides[1] > self._pixels and max(sides) > self._least():
+        while not self._takes(*sides) and max(sides) > self._least():
             if sides[0] >= sides[1]:
                 rows += 1
             else:
                 columns += 1
             sides = self._side(height, rows), self._side(width, columns)
         return sides
+
+    def _takes(self, height: int, width: int) -> bool:
+        return height * width <= self._pixels and self._runtime.takes(height, width)
 
     def _least(self) -> int:
         assert self._overlap is not None
@@ -170,7 +174,9 @@ class Tiled(Runtime):
     def _cut(self, batch: Rows, conditions: Conditions) -> Rows:
         height, width = batch.shape[2:]
         pad = pad_to_multiple(width, height, multiple=self._multiple)
-        padded = pad_image(np.ascontiguousarray(batch), pad=pad) if pad.right or pad.bottom else batch
+        device = device_of("network", "INPUT", batch)
+        whole = batch if batch.flags.c_contiguous else batch.copy()
+        padded = pad_image(whole, pad=pad) if pad.right or pad.bottom else whole
         sides = padded.shape[2:]
         tile = self.tile(*sides)
         places = [
@@ -180,15 +186,18 @@ class Tiled(Runtime):
             for across in Tiling(sides[1], tile[1], self._overlap or 0).places()
         ]
         output: Rows | None = None
-        for group in (places[first : first + self._threads] for first in range(0, len(places), self._threads)):
-            tiles = [padded[row : row + 1, :, y : y + tile[0], x : x + tile[1]] for row, (x, *_), (y, *_) in group]
-            told = [{name: values[row : row + 1] for name, values in conditions.items()} for row, *_ in group]
-            for (row, across, down), result in zip(group, self._runtime.run(tiles, told), strict=True):
-                scale = result.shape[2] // tile[0]
-                if output is None:
-                    shape = (len(batch), result.shape[1], height * scale, width * scale)
-                    output = np.empty_like(result, shape=shape)
-                _paste(output[row], result[0], across, down, scale)
+        for group in (places[first : first + self._at_once] for first in range(0, len(places), self._at_once)):
+            tiles = device.empty((len(group), batch.shape[1], *tile), str(batch.dtype))
+            for part, (row, (x, *_), (y, *_)) in zip(tiles, group, strict=True):
+                part[:] = padded[row, :, y : y + tile[0], x : x + tile[1]]
+            told = {name: values[[row for row, *_ in group]] for name, values in conditions.items()}
+            (results,) = self._runtime.run([tiles], [told])
+            scale = results.shape[2] // tile[0]
+            if output is None:
+                shape = (len(batch), results.shape[1], height * scale, width * scale)
+                output = device.empty(shape, str(results.dtype))
+            for (row, across, down), result in zip(group, results, strict=True):
+                _paste(output[row], result, across, down, scale)
         assert output is not None
         return output
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import typer.testing
 from vireo_client import command_line
+from vireo_server.choosing import Choice, choose
 from vireo_server.doctor import advice, as_json, as_text, uses
 from vireo_server.launching.repository import read_repository
 from vireo_server.locations import find_locations
@@ -50,7 +51,7 @@ def repository(tmp_path):
         folder = tmp_path / "models"
         shutil.copytree(find_locations().model_repository, folder)
         config = folder / "passthrough_network" / "config.pbtxt"
-        config.write_text(config.read_text().replace('string_value: "openvino"', f'string_value: "{runtime}"'))
+        config.write_text(config.read_text().replace('string_value: "auto"', f'string_value: "{runtime}"'))
         return read_repository(folder)
 
     return make
@@ -64,6 +65,7 @@ def fault(machine, repository):
     ("runtime", "faults"),
     [
         ("openvino", {}),
+        ("auto", {}),
         (
             "tensorrt_rtx",
             {
@@ -73,7 +75,7 @@ def fault(machine, repository):
             },
         ),
         ("tensorrt", dict.fromkeys(MACHINES, "tensorrt-cu12 is not installed")),
-        ("magic", dict.fromkeys(MACHINES, "runtime 'magic' is none of openvino, onnxruntime, tensorrt")),
+        ("magic", dict.fromkeys(MACHINES, "runtime 'magic' is none of auto, openvino, onnxruntime, ")),
     ],
 )
 def test_which_services_could_be_loaded_where(repository, runtime, faults):
@@ -83,9 +85,48 @@ def test_which_services_could_be_loaded_where(repository, runtime, faults):
         assert faults[name] in found if name in faults else found == ""
 
 
+NVDEC_OLDER = {
+    "h264": "NVDEC",
+    "h264 10 bit": "CPU",
+    "hevc": "NVDEC",
+    "hevc 10 bit": "NVDEC",
+    "vp9": "NVDEC",
+    "av1": "CPU",
+}
+SOFTWARE = {"h264": "x264", "hevc": "x265", "av1": "SVT-AV1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "packages", "decode", "pixels", "network", "encode"),
+    [
+        ("T4", {}, NVDEC_OLDER, "CUDA", "tensorrt_rtx", {**SOFTWARE, "h264": "NVENC", "hevc": "NVENC"}),
+        ("A100", {}, NVDEC_OLDER, "CUDA", "tensorrt_rtx", SOFTWARE),
+        ("L4", {}, {**NVDEC_OLDER, "av1": "NVDEC"}, "CUDA", "tensorrt_rtx", dict.fromkeys(SOFTWARE, "NVENC")),
+        ("H100", {}, NVDEC_OLDER, "CUDA", "openvino", SOFTWARE),
+        ("H100", {"onnxruntime-gpu": "1"}, NVDEC_OLDER, "CUDA", "onnxruntime_cuda", SOFTWARE),
+        ("H200", {"tensorrt-cu12": "11"}, NVDEC_OLDER, "CUDA", "tensorrt", SOFTWARE),
+        ("none", {}, dict.fromkeys(DECODED, "CPU"), "CPU", "openvino", SOFTWARE),
+        ("L4", {"cupy-cuda12x": None}, dict.fromkeys(DECODED, "CPU"), "CPU", "openvino", SOFTWARE),
+        ("none", {"openvino": None}, dict.fromkeys(DECODED, "CPU"), "CPU", "onnxruntime", SOFTWARE),
+    ],
+)
+def test_what_each_part_runs_on(name, packages, decode, pixels, network, encode):
+    one = replace(MACHINES[name], packages={**MACHINES[name].packages, **packages})
+    assert choose(one) == Choice(decode=decode, preprocess=pixels, network=network, encode=encode)
+
+
+def test_a_runtime_that_is_named_is_what_is_used():
+    assert choose(MACHINES["L4"], runtime="openvino").network == "openvino"
+
+
 def test_what_to_install_for_more():
     assert advice(MACHINES["L4"]) == advice(MACHINES["none"]) == []
-    assert "pip install tensorrt-cu12" in advice(MACHINES["H200"])[0]
+    (hopper,) = advice(MACHINES["H200"])
+    assert hopper == (
+        "TensorRT-RTX builds nothing for Hopper, and networks are computed on the CPU here; for the GPU: pip install "
+        "tensorrt-cu12"
+    )
+    assert advice(replace(MACHINES["H200"], packages={**MACHINES["H200"].packages, "tensorrt-cu12": "11"})) == []
     bare = replace(MACHINES["T4"], packages={}, shared_memory_mb=64, decodes=dict.fromkeys(DECODED, REFUSED))
     small, gpu, nvdec = advice(bare)
     assert "64 MB" in small
@@ -104,6 +145,9 @@ def test_the_report_tells_the_gpu_its_codecs_and_each_service(repository):
     assert "NVENC     hevc_nvenc: works" in text
     assert "service   passthrough: passthrough_network by tensorrt_rtx\n" in text
     assert "service   grade: the script grade_script\n" in text
+    assert "decode    h264 by NVDEC, h264 10 bit by CPU, hevc by NVDEC" in text
+    assert "pixels    by CUDA kernels" in text
+    assert "encode    h264 by NVENC, hevc by NVENC, av1 by SVT-AV1" in text
     text = as_text(MACHINES["none"], uses(MACHINES["none"], made), [])
     assert "GPU       no NVIDIA driver is installed" in text
     assert "it cannot be loaded: there is no GPU" in text
@@ -111,6 +155,9 @@ def test_the_report_tells_the_gpu_its_codecs_and_each_service(repository):
     assert values["machine"]["gpus"][0]["capability"] == "8.9"
     assert values["machine"]["encodes"]["av1_nvenc"] == WORKS
     assert values["advice"] == ["a"]
+    (upscale,) = [one for one in values["services"] if one["service"] == "super_resolution"]
+    assert upscale["choice"]["network"] == "tensorrt_rtx"
+    assert upscale["choice"]["decode"]["av1"] == "NVDEC"
 
 
 def test_this_machine_as_it_is():

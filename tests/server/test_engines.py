@@ -16,15 +16,8 @@ from vireo_server.errors import SettingError
 from vireo_server.locations import find_locations
 from vireo_server.new_service import new_service
 from vireo_server.runtimes import load_runtime
-from vireo_server.runtimes.engines import (
-    EngineSettings,
-    build_engine,
-    engine_file,
-    engine_key,
-    find_engine,
-    kept_engine,
-    load_library,
-)
+from vireo_server.runtimes.engine_files import engine_file, engine_key, find_engine, kept_engine
+from vireo_server.runtimes.engines import EngineSettings, build_engine, load_library
 from vireo_server.runtimes.precision import halved
 
 pytest.importorskip("tensorrt_rtx", reason="no tensorrt_rtx: pip install tensorrt-rtx-cu12==1.7.1.116")
@@ -180,7 +173,9 @@ def test_a_gpu_it_does_not_build_for(library, network):
 
 
 def test_without_a_gpu_the_runtime_says_so_and_what_to_use(network):
-    with pytest.raises(SettingError, match=r"'tensorrt_rtx' needs an NVIDIA GPU and CuPy.*use runtime openvino or"):
+    with pytest.raises(
+        SettingError, match=r"'tensorrt_rtx' needs an NVIDIA GPU and CuPy.*use runtime auto, openvino or"
+    ):
         load_runtime("tensorrt_rtx", network(), threads=0)
 
 

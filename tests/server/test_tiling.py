@@ -32,7 +32,7 @@ class Watched(Runtime):
 
     def run(self, batches, conditions=()):
         for batch in batches:
-            self.sizes.append(batch.shape[2:])
+            self.sizes += [batch.shape[2:]] * len(batch)
             if self.most is not None and batch.shape[2] * batch.shape[3] > self.most:
                 raise self.error("bad allocation")
         return self._runtime.run(batches, conditions)
@@ -44,7 +44,7 @@ def tiled(path, *, name="openvino", memory_mb=1024, most=None, error=MemoryError
     watched = Watched(inner, most=most, error=error)
     note = (notes if notes is not None else []).append
     network = examine(adapt(path))
-    return Tiled(watched, network, limits=TileLimits(memory_mb=memory_mb, **limits), threads=2, note=note), watched
+    return Tiled(watched, network, limits=TileLimits(memory_mb=memory_mb, **limits), at_once=2, note=note), watched
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])

@@ -7,6 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ Conditions = Mapping[str, npt.NDArray[np.float32]]
 Infer = Callable[[Rows, Conditions, Rows], None]
 
 
-RUNTIMES = ("openvino", "onnxruntime", "tensorrt", "tensorrt_rtx")
+RUNTIMES = ("auto", "openvino", "onnxruntime", "onnxruntime_cuda", "tensorrt", "tensorrt_rtx")
 
 
 class Runtime(ABC):
@@ -53,6 +54,10 @@ class Runtime(ABC):
         """The outputs of several requests, in order, each as soon as it is done. All inputs have one shape but for
         R. `conditions` has one entry a batch."""
 
+    def takes(self, height: int, width: int) -> bool:
+        """Whether pictures of this size can be computed as a whole, memory aside."""
+        return True
+
 
 def load_runtime(
     name: str,
@@ -63,56 +68,112 @@ def load_runtime(
     interface: Interface = "picture",
     engine: EngineSettings | None = None,
     limits: TileLimits | None = None,
+    device: int | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> Runtime:
     """The network in `path`, behind the runtime called `name`; `threads` 0 means one a core. Pictures have `bits` bits
     a sample; `interface`: what its input is, see `NetworkSettings`.
 
-    `engine` is for TensorRT; `limits` say what sizes it takes at once; `note` is told of what takes long.
+    `engine` is for a GPU; `limits` say what sizes it takes at once; `device` is the number of the CUDA device that
+    "auto" may use, None for none; `note` is told of what takes long, and what "auto" has chosen.
 
     Raises:
         SettingError: unknown runtime, no such file, or a network that is no picture-to-picture network.
     """
-    from vireo_server.adapters import adapt, gives_numbers
-    from vireo_server.receptive_field import examine
-    from vireo_server.runtimes.identity import Identity, is_identity
-    from vireo_server.tiling import Tiled, TileLimits
-
     if name not in RUNTIMES:
         raise SettingError(f"parameter runtime is {name!r}; allowed: {', '.join(RUNTIMES)}")
     if not path.is_file():
         raise SettingError(f"there is no network at {path}; put the ONNX file there or set the parameter 'file'")
-    if bits > 8 and name.startswith("tensorrt"):
-        raise SettingError(
-            f"parameter bits is {bits}; with runtime {name} allowed is 8; choose openvino or onnxruntime"
-        )
-    model = adapt(path, bits=bits, interface=interface)
     cores = threads or len(os.sched_getaffinity(0))
-    if is_identity(model):
-        return Identity(model, threads=cores)
-    runtime = _load(name, model, path, cores=cores, engine=engine, note=note)
-    if gives_numbers(model):  # Of a picture as a whole: no part of it gives a part of them.
-        return runtime
-    return Tiled(runtime, examine(model), limits=limits or TileLimits(), threads=cores, note=note)
+    network = _Network(path, cores, bits, interface, engine, limits, device or 0, note)
+    if name != "auto":
+        return network.by(name)
+    if device is None:
+        return network.by(_candidates(None)[0])
+    *better, last = _candidates(device)
+    for candidate in better:
+        try:
+            runtime = network.by(candidate)
+        except (SettingError, RuntimeError) as error:
+            note(f"runtime auto passes {candidate} by: {error}")
+        else:
+            note(f"runtime auto is {candidate}, on CUDA device {device}")
+            return runtime
+    note(f"runtime auto is {last}, on the CPU; `vireo doctor` says what to install for the GPU")
+    return network.by(last)
 
 
-def _load(
-    name: str, model: bytes, path: Path, *, cores: int, engine: EngineSettings | None, note: Callable[[str], None]
-) -> Runtime:
-    if name == "openvino":
-        from vireo_server.runtimes.openvino import OpenVINO
+def _candidates(device: int | None) -> list[str]:
+    """What "auto" tries on a CUDA device, the best first; without one, what computes on the CPU."""
+    from vireo_server.choosing import CUPY, usable_runtimes
+    from vireo_server.machine import PACKAGES, package_version
 
-        return OpenVINO(model, threads=cores)
-    if name == "onnxruntime":
-        from vireo_server.runtimes.onnxruntime import ONNXRuntime
+    packages = {package: package_version(package) for package in PACKAGES}
+    capability = None
+    if device is not None and packages[CUPY] is not None:
+        from vireo_server.runtimes.on_device import find_device
 
-        return ONNXRuntime(model, threads=cores)
-    from vireo_server.launching.runtime_folder import cache_folder
-    from vireo_server.runtimes.tensorrt import TensorRT
+        try:
+            _, capability, _ = find_device("auto", device)
+        except SettingError:
+            capability = None
+    usable = usable_runtimes(capability=capability, packages=packages) or ["openvino"]
+    return usable[: usable.index("openvino") + 1] if "openvino" in usable else usable
 
-    library: LibraryName = "tensorrt" if name == "tensorrt" else "tensorrt_rtx"
-    cache = cache_folder() / "engines"
-    return TensorRT(model, threads=cores, library=library, settings=engine, beside=path.parent, cache=cache, note=note)
+
+@dataclass(frozen=True)
+class _Network:
+    """A network's file and all that is said of it, to be loaded by one runtime or another."""
+
+    path: Path
+    cores: int
+    bits: Bits
+    interface: Interface
+    engine: EngineSettings | None
+    limits: TileLimits | None
+    device: int
+    note: Callable[[str], None]
+
+    def by(self, name: str) -> Runtime:
+        """Load it. Raises SettingError."""
+        from vireo_server.adapters import adapt, gives_numbers
+        from vireo_server.receptive_field import examine
+        from vireo_server.runtimes.identity import Identity, is_identity
+        from vireo_server.runtimes.on_device import OnDevice
+        from vireo_server.tiling import Tiled, TileLimits
+
+        # TensorRT has no UINT16: it computes pictures of 16 bits as INT32.
+        model = adapt(self.path, bits=self.bits, interface=self.interface, wide=name.startswith("tensorrt"))
+        if is_identity(model):
+            return Identity(model, threads=self.cores)
+        runtime, limits, at_once = self._load(name, model), self.limits or TileLimits(), self.cores
+        if gives_numbers(model):  # Of a picture as a whole: no part of it gives a part of them.
+            return runtime
+        if isinstance(runtime, OnDevice):
+            limits, at_once = replace(limits, memory_mb=runtime.spare_mb()), runtime.rows
+        return Tiled(runtime, examine(model), limits=limits, at_once=at_once, note=self.note)
+
+    def _load(self, name: str, model: bytes) -> Runtime:
+        if name == "openvino":
+            from vireo_server.runtimes.openvino import OpenVINO
+
+            return OpenVINO(model, threads=self.cores)
+        if name == "onnxruntime":
+            from vireo_server.runtimes.onnxruntime import ONNXRuntime
+
+            return ONNXRuntime(model, threads=self.cores)
+        if name == "onnxruntime_cuda":
+            from vireo_server.runtimes.onnxruntime_cuda import ONNXRuntimeCUDA
+
+            return ONNXRuntimeCUDA(model, threads=self.cores, settings=self.engine, device=self.device)
+        from vireo_server.launching.runtime_folder import cache_folder
+        from vireo_server.runtimes.tensorrt import TensorRT
+
+        library: LibraryName = "tensorrt" if name == "tensorrt" else "tensorrt_rtx"
+        return TensorRT(
+            model, threads=self.cores, library=library, settings=self.engine, device=self.device,
+            beside=self.path.parent, cache=cache_folder() / "engines", note=self.note,
+        )  # fmt: skip
 
 
 def run_rows(

@@ -1,31 +1,34 @@
 # SPDX-License-Identifier: MIT
-"""TensorRT engines: built from ONNX, kept, and found again.
+"""TensorRT engines, built from ONNX.
 
 Written against what `tensorrt` and `tensorrt_rtx` have in common. TensorRT measures on the GPU that it builds for;
 TensorRT-RTX builds in about a second, for GPUs that need not be there, and none for Hopper (SM90).
-
-# Note [A fixed number of rows]
-An engine runs `rows` pictures at a time, never more or fewer: rows that are missing are zeros, whose results are thrown
-away. So a row's bits do not depend on how many came with it, and memory and launches have one shape a picture size.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import importlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vireo_server.errors import SettingError
 from vireo_server.runtimes.precision import halved
+
+if TYPE_CHECKING:
+    from vireo_server.runtimes.tensorrt_types import (
+        Builder,
+        BuilderConfig,
+        InputTensor,
+        Network,
+        OnnxParser,
+        ParserError,
+    )
 
 LibraryName = Literal["tensorrt", "tensorrt_rtx"]
 Precision = Literal["fp32", "tf32", "fp16"]
@@ -33,18 +36,21 @@ Size = tuple[int, int]
 
 _PACKAGES = {"tensorrt": "tensorrt-cu12", "tensorrt_rtx": "tensorrt-rtx-cu12==1.7.1.116"}
 _SIZE = re.compile(r"(\d+)x(\d+)")
-_SUFFIX = ".engine"
+_NOTE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSettings:
-    """What engines are built for. `sizes` are triples of picture sizes, smallest, typical, largest: a profile each.
+    """What a GPU computes at a time, and what engines are built for.
+
+    `sizes` are triples of picture sizes, smallest, typical, largest: a profile each; the default has one for pictures
+    that are wide and one for those that are high.
 
     Raises SettingError where a value cannot be.
     """
 
     rows: int = 4
-    sizes: tuple[str, ...] = ("64x64", "1280x720", "1920x1088")
+    sizes: tuple[str, ...] = ("16x16", "1280x720", "1920x1088", "16x16", "720x1280", "1088x1920")
     precision: str = "fp32"
     keep_fp32: tuple[str, ...] = ()
 
@@ -71,20 +77,30 @@ class EngineSettings:
         if not numbers or len(numbers) != len(found) or len(numbers) % 3 or not ordered:
             raise SettingError(
                 f"parameter sizes is {','.join(self.sizes)!r}; allowed: three sizes a profile, smallest, typical and "
-                "largest, as in 64x64,1280x720,1920x1088"
+                "largest, as in 16x16,1280x720,1920x1088"
             )
         return triples
 
+    def takes(self, width: int, height: int) -> bool:
+        """Whether a profile holds a picture."""
+        return self._profile_of(width, height) is not None
+
     def profile_of(self, width: int, height: int) -> int:
         """The number of the first profile that holds a picture. Raises SettingError, which lists what there is."""
-        for number, (smallest, _, largest) in enumerate(self.profiles):
-            if smallest[0] <= width <= largest[0] and smallest[1] <= height <= largest[1]:
-                return number
+        found = self._profile_of(width, height)
+        if found is not None:
+            return found
         allowed = " or ".join(f"{a[0]}x{a[1]} to {c[0]}x{c[1]}" for a, _, c in self.profiles)
         raise SettingError(
             f"a picture of {width}x{height} is in no profile of the engine; allowed: {allowed}; add a profile to the "
             "parameter sizes of the network's config.pbtxt and load the service again"
         )
+
+    def _profile_of(self, width: int, height: int) -> int | None:
+        for number, (smallest, _, largest) in enumerate(self.profiles):
+            if smallest[0] <= width <= largest[0] and smallest[1] <= height <= largest[1]:
+                return number
+        return None
 
 
 @dataclass(frozen=True)
@@ -98,6 +114,13 @@ class Library:
     def version(self) -> str:
         """Its version: engines of another one cannot be loaded."""
         return str(self.module.__version__)
+
+    def log(self) -> Any:
+        """The log that its objects are made with; `said()` has the errors since it was asked last.
+
+        The library keeps to the first one that a process gives it, so there is one.
+        """
+        return _log_of(self.module)
 
     def target(self, capability: str) -> Any:
         """TensorRT-RTX's name of a compute capability such as '8.9'. Raises SettingError, which lists those it has."""
@@ -125,15 +148,24 @@ def load_library(name: LibraryName) -> Library:
 
 
 def build_engine(
-    model: bytes, settings: EngineSettings, *, library: Library, capabilities: Sequence[str] = ()
+    model: bytes,
+    settings: EngineSettings,
+    *,
+    library: Library,
+    capabilities: Sequence[str] = (),
+    timing: Path | None = None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> bytes:
     """Build an engine.
 
     Args:
-        model: an ONNX network whose first input is the picture, `(N, 3, H, W) uint8`.
+        model: an ONNX network with one picture as input, `(N, C, H, W)`.
         settings: shapes and precision.
         library: what builds.
         capabilities: for which GPUs, as '8.9'; the one in this machine if empty. TensorRT-RTX only.
+        timing: a file of what TensorRT has measured on this GPU before, read and added to. TensorRT-RTX measures
+            nothing.
+        note: is told how far it is, every 15 seconds.
 
     Raises:
         SettingError: the network cannot be parsed, or no engine be built; the message has the library's own words.
@@ -143,10 +175,51 @@ def build_engine(
         raise SettingError(
             f"runtime {library.name!r} builds only for the GPU it runs on; --compute-capability needs tensorrt_rtx"
         )
-    log = _log_of(trt)
-    builder = trt.Builder(log)
+    log = library.log()
+    builder: Builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log)
+    _parse(model, network, settings, library=library, log=log)
+    config = builder.create_builder_config()
+    config.progress_monitor = _progress_to(trt, note)
+    if settings.precision != "tf32":
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if capabilities:
+        _build_for(config, capabilities, library=library)
+    for sizes in settings.profiles:
+        profile = builder.create_optimization_profile()
+        inputs = [network.get_input(number) for number in range(network.num_inputs)]
+        shapes = {tensor.name: [_shape(tensor, settings.rows, size) for size in sizes] for tensor in inputs}
+        for name, shape in shapes.items():
+            profile.set_shape(name, *shape)
+        if config.add_optimization_profile(profile) < 0:
+            raise SettingError(f"{library.name} refuses the profile {', '.join(map(str, sizes))}: {log.said()}")
+        if all(smallest == largest for smallest, _, largest in shapes.values()):
+            break  # A network of one size needs one profile.
+    if timing is not None:
+        config.set_timing_cache(
+            config.create_timing_cache(timing.read_bytes() if timing.is_file() else b""), ignore_mismatch=False
+        )
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise SettingError(
+            f"{library.name} {library.version} built no engine: {log.said()}; without a GPU, engines are built with "
+            "`vireo build NAME --compute-capability 8.9` and tensorrt_rtx"
+        )
+    if timing is not None:
+        replace_file(timing, bytes(config.get_timing_cache().serialize()))
+    return bytes(engine)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file so that it appears whole, whoever writes it beside us."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+    draft.write_bytes(data)
+    os.replace(draft, path)
+
+
+def _parse(model: bytes, network: Network, settings: EngineSettings, *, library: Library, log: Any) -> None:
+    parser: OnnxParser = library.module.OnnxParser(network, log)
     if settings.precision == "fp16":
         model = halved(model, keep=settings.keep_fp32)
     if not parser.parse(model):
@@ -155,94 +228,53 @@ def build_engine(
             f"{library.name} {library.version} cannot take this network: {errors}; export it with simpler operators, "
             "or use runtime openvino or onnxruntime"
         )
-    config = builder.create_builder_config()
-    if settings.precision != "tf32":
-        config.clear_flag(trt.BuilderFlag.TF32)
-    if capabilities:
-        config.num_compute_capabilities = len(capabilities)
-        for number, capability in enumerate(capabilities):
-            config.set_compute_capability(library.target(capability), number)
-    for smallest, typical, largest in settings.profiles:
-        profile = builder.create_optimization_profile()
-        for number in range(network.num_inputs):
-            tensor = network.get_input(number)
-            shapes = [_shape(tensor, settings.rows, size) for size in (smallest, typical, largest)]
-            profile.set_shape(tensor.name, *shapes)
-        if config.add_optimization_profile(profile) < 0:
-            raise SettingError(f"{library.name} refuses the profile {smallest}, {typical}, {largest}: {log.said()}")
-    engine = builder.build_serialized_network(network, config)
-    if engine is None:
-        raise SettingError(
-            f"{library.name} {library.version} built no engine: {log.said()}; without a GPU, engines are built with "
-            "`vireo build NAME --compute-capability 8.9` and tensorrt_rtx"
-        )
-    return bytes(engine)
 
 
-def engine_key(model: bytes, settings: EngineSettings, *, library: Library) -> str:
-    """What an engine depends on beside the GPU: the network, the settings, the library and its version."""
-    digest = hashlib.sha256(model)
-    digest.update(repr((library.name, library.version, sorted(asdict(settings).items()))).encode())
-    return digest.hexdigest()[:16]
+def _build_for(config: BuilderConfig, capabilities: Sequence[str], *, library: Library) -> None:
+    config.num_compute_capabilities = len(capabilities)
+    for number, capability in enumerate(capabilities):
+        config.set_compute_capability(library.target(capability), number)
 
 
-def engine_file(folder: Path, key: str, capabilities: Sequence[str], *, gpu: str = "") -> Path:
-    """The name of an engine's file: `<key>.sm89-sm120.engine`, and the GPU's own name where it was measured on one."""
-    targets = "-".join(f"sm{capability.replace('.', '')}" for capability in capabilities)
-    measured = f"_{re.sub('[^0-9A-Za-z]+', '_', gpu)}" if gpu else ""
-    return folder / f"{key}.{targets}{measured}{_SUFFIX}"
+def _shape(tensor: InputTensor, rows: int, size: Size) -> tuple[int, ...]:
+    """An input's shape at a picture size: the picture is `(N, C, H, W)`, what is beside it `(N, K)`.
 
-
-def find_engine(folder: Path, key: str, capability: str) -> Path | None:
-    """An engine that was built before for a GPU of this capability, by `vireo build`."""
-    wanted = f"sm{capability.replace('.', '')}"
-    for path in sorted(folder.glob(f"{key}.*{_SUFFIX}")):
-        if wanted in path.name.split(".")[1].split("-"):
-            return path
-    return None
-
-
-def kept_engine(path: Path, build: Callable[[], bytes], *, note: Callable[[str], None]) -> bytes:
-    """The engine in `path`, built first where it is not there, by one process at a time.
-
-    Args:
-        path: its file; it appears whole.
-        build: makes it.
-        note: is told that it is being built, which may take minutes with TensorRT, and how long it took.
+    A network of one size says so in its own shape.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.with_suffix(".lock"), note=note):
-        if not path.is_file():
-            note(f"building the engine {path.name}")
-            began = time.monotonic()
-            draft = path.with_suffix(".new")
-            draft.write_bytes(build())
-            os.replace(draft, path)
-            note(f"built the engine {path.name} in {time.monotonic() - began:.1f} s")
-    return path.read_bytes()
-
-
-@contextmanager
-def _locked(path: Path, *, note: Callable[[str], None]) -> Iterator[None]:
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            note(f"another process builds {path.stem}; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _shape(tensor: Any, rows: int, size: Size) -> tuple[int, ...]:
-    """An input's shape at a picture size: the picture is `(N, 3, H, W)`, what is beside it `(N, K)`."""
     width, height = size
-    return (rows, tensor.shape[1], height, width) if len(tensor.shape) == 4 else (rows, *tuple(tensor.shape)[1:])
+    wanted = (rows, -1, height, width) if len(tensor.shape) == 4 else (rows, -1)
+    return (rows, *(own if own > 0 else want for own, want in zip(tuple(tensor.shape)[1:], wanted[1:], strict=True)))
 
 
-def _parser_error(error: Any) -> str:
+def _parser_error(error: ParserError) -> str:
     return f"node {error.node_name()!r} ({error.node_operator()}): {' '.join(error.desc().split())}"
 
 
+def _progress_to(trt: Any, note: Callable[[str], None]) -> Any:
+    """A monitor that notes how far a build is, now and then."""
+
+    class Progress(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._steps: dict[str, int] = {}
+            self._next = time.monotonic() + _NOTE_SECONDS
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self._steps[phase_name] = num_steps
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            if time.monotonic() >= self._next:
+                self._next = time.monotonic() + _NOTE_SECONDS
+                note(f"building: {phase_name}, step {step + 1} of {self._steps.get(phase_name, 0)}")
+            return True  # goes on
+
+        def phase_finish(self, phase_name: str) -> None:
+            self._steps.pop(phase_name, None)
+
+    return Progress()
+
+
+@cache
 def _log_of(trt: Any) -> Any:
     """A log that keeps errors for our messages, and says nothing by itself."""
 
@@ -257,6 +289,8 @@ def _log_of(trt: Any) -> Any:
                 self._errors.append(" ".join(message.split()))
 
         def said(self) -> str:
-            return "; ".join(dict.fromkeys(self._errors)) or "it does not say why"
+            """The errors since it was asked last."""
+            errors, self._errors = self._errors, []
+            return "; ".join(dict.fromkeys(errors)) or "it does not say why"
 
     return Log()

@@ -3,41 +3,44 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from vireo_server.errors import SettingError
-from vireo_server.runtimes import Conditions, Rows, Runtime
-from vireo_server.runtimes.engines import (
-    EngineSettings,
-    LibraryName,
-    build_engine,
-    engine_file,
-    engine_key,
-    find_engine,
-    kept_engine,
-    load_library,
-)
+from vireo_server.runtimes.engine_files import engine_file, engine_key, find_engine, kept_engine
+from vireo_server.runtimes.engines import EngineSettings, LibraryName, build_engine, load_library, replace_file
+from vireo_server.runtimes.on_device import OnDevice, find_device
+
+if TYPE_CHECKING:
+    from vireo_server.runtimes.tensorrt_types import Engine, ExecutionContext, Runtime
+
+_RUNS_BEFORE_A_GRAPH = 8
+_SIZES_KEPT = 16
 
 
-class TensorRT(Runtime):
-    """One engine, one stream; `rows` pictures at a time.
+class TensorRT(OnDevice):
+    """One engine.
 
     Args:
         model: an ONNX network, as the file's bytes.
         threads: not used, the GPU has its own.
         library: which of the two.
         settings: what the engine is built for.
+        device: the CUDA device's number.
         beside: where `vireo build` puts engines: the network's version folder.
-        cache: where engines are kept that were built here.
+        cache: where engines are kept that were built here, and what makes the next build or start quicker.
         note: is told of what takes long.
 
     Raises:
         SettingError: no library, no GPU, or the network cannot be built.
+
+    # Note [CUDA graphs]
+    All launches of a picture size are the same, so they are recorded once and replayed as one. TensorRT-RTX does that
+    by itself; for TensorRT it is done here, after some runs of a size: the first one settles what the size changed, and
+    where sizes take turns it would not pay. One graph is kept, of the size at hand: it is tied to the memory that the
+    context has at the time.
     """
 
     def __init__(
@@ -47,108 +50,131 @@ class TensorRT(Runtime):
         threads: int,
         library: LibraryName = "tensorrt",
         settings: EngineSettings | None = None,
+        device: int = 0,
         beside: Path,
         cache: Path,
         note: Callable[[str], None],
     ) -> None:
         self._settings = settings or EngineSettings()
         found = load_library(library)
-        cupy, capability, gpu = _gpu(library)
-        self._cupy = cupy
+        cupy, capability, gpu = find_device(library, device)
+        super().__init__(cupy, rows=self._settings.rows)
+        self._note = note
         key = engine_key(model, self._settings, library=found)
-        built = find_engine(beside, key, capability)
-        measured = gpu if library == "tensorrt" else ""
-        path = built or engine_file(cache, key, [capability], gpu=measured)
-        engine = kept_engine(path, lambda: build_engine(model, self._settings, library=found), note=note)
+        machine = re.sub("[^0-9A-Za-z.]+", "_", f"{library}_{found.version}_{gpu}")
+        path = find_engine(beside, key, capability)
+        if path is not None:
+            engine = path.read_bytes()
+        else:
+            measures = library == "tensorrt"
+            timing = cache / f"{machine}.timing" if measures else None
+            path = engine_file(cache, key, [capability], gpu=gpu if measures else "")
+            engine = kept_engine(
+                path, lambda: build_engine(model, self._settings, library=found, timing=timing, note=note), note=note
+            )
         trt = found.module
-        self._log = trt.Logger(trt.Logger.WARNING)
-        self._runtime = trt.Runtime(self._log)
+        self._log = found.log()
+        self._runtime: Runtime = trt.Runtime(self._log)
         self._engine = self._runtime.deserialize_cuda_engine(engine)
         if self._engine is None:
             raise SettingError(
-                f"the engine {str(path)!r} cannot be loaded by {found.name} {found.version} on {gpu}; remove the file"
+                f"the engine {str(path)!r} cannot be loaded by {found.name} {found.version} on {gpu}: "
+                f"{self._log.said()}; remove the file"
             )
-        self._context = _context(trt, self._engine)
+        self._kernels = (
+            _Kernels(cache / f"{key}.{machine}.kernels", self._engine) if library == "tensorrt_rtx" else None
+        )
+        self._context = _context(trt, self._engine, self._kernels)
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-        (self._picture,) = [name for name in inputs if len(self._engine.get_tensor_shape(name)) == 4]
-        self.conditions = tuple(name for name in inputs if name != self._picture)
-        (self._output,) = [name for name in names if name not in inputs]
-        self._stream = cupy.cuda.Stream(non_blocking=True)
-        self._memory: dict[str, Any] = {}
+        (self.picture,) = [name for name in inputs if len(self._engine.get_tensor_shape(name)) == 4]
+        self.conditions = tuple(name for name in inputs if name != self.picture)
+        (self._result,) = [name for name in names if name not in inputs]
+        self.dtypes = {name: trt.nptype(self._engine.get_tensor_dtype(name)) for name in names}
         self._profile = -1
+        self._runs = 0
+        self._graph: Any = None
+        self._records = library == "tensorrt"
 
-    def run(self, batches: Sequence[Rows], conditions: Sequence[Conditions] = ()) -> Iterator[Rows]:
-        """See Runtime.run. Arrays of the host come back as such, those of the device stay there."""
-        for batch, told in zip(batches, conditions or [{}] * len(batches), strict=True):
-            xp = self._cupy.get_array_module(batch)
-            parts = [self._run_rows(batch, told, first) for first in range(0, len(batch), self._settings.rows)]
-            whole = self._cupy.concatenate(parts)
-            yield whole if xp is self._cupy else self._cupy.asnumpy(whole)
+    def takes(self, height: int, width: int) -> bool:
+        """See Runtime.takes."""
+        return self._settings.takes(width, height)
 
-    def _run_rows(self, batch: Rows, told: Conditions, first: int) -> Any:
-        """The results of at most `rows` rows, on the device."""
-        _, _, height, width = batch.shape
-        rows = slice(first, first + self._settings.rows)
-        count = len(batch[rows])
-        with self._stream:
-            self._choose(self._settings.profile_of(width, height))
-            self._give(self._picture, batch[rows], np.uint8)
-            for name in self.conditions:
-                self._give(name, told[name][rows], np.float32)
-            output = self._place(self._output, tuple(self._context.get_tensor_shape(self._output)), np.uint8)
-            if not self._context.execute_async_v3(self._stream.ptr):
-                raise RuntimeError(f"TensorRT did not run {count} rows of {width}x{height}; the server's log says why")
-            result = output[:count].copy()
-        self._stream.synchronize()
-        return result
-
-    def _choose(self, profile: int) -> None:
+    def _prepare(self, shape: tuple[int, ...]) -> tuple[dict[str, Any], Any]:
+        self._graph, self._runs = None, 0
+        channels, height, width = shape
+        fixed = tuple(self._engine.get_tensor_shape(self.picture))[1:]
+        profile = 0 if fixed == (channels, height, width) else self._settings.profile_of(width, height)
         if profile != self._profile:
-            self._context.set_optimization_profile_async(profile, self._stream.ptr)
+            self._checked(self._context.set_optimization_profile_async(profile, self._stream.ptr), "choose a profile")
             self._profile = profile
-            self._memory.clear()
+        places = {}
+        for name in (self.picture, *self.conditions):
+            own = shape if name == self.picture else tuple(self._engine.get_tensor_shape(name))[1:]
+            places[name] = self._place(name, (self.rows, *own))
+            self._checked(self._context.set_input_shape(name, places[name].shape), f"take {width}x{height} as {name}")
+        return places, self._place(self._result, tuple(self._context.get_tensor_shape(self._result)))
 
-    def _give(self, name: str, values: Any, dtype: Any) -> None:
-        """Copy rows into an input's memory on the device; those that are missing are zeros."""
-        place = self._place(name, (self._settings.rows, *values.shape[1:]), dtype)
-        place[: len(values)] = self._cupy.asarray(values)
-        place[len(values) :] = 0
-        self._context.set_input_shape(name, place.shape)
+    def _launch(self) -> None:
+        self._runs += 1
+        if self._records and self._runs == _RUNS_BEFORE_A_GRAPH:
+            self._graph = self._recorded()
+        if self._graph is not None:
+            self._graph.launch(self._stream)
+            return
+        self._checked(self._context.execute_async_v3(self._stream.ptr), "compute")
+        if self._kernels is not None and self._runs == 1:
+            self._kernels.keep(self._places[self.picture].shape)
 
-    def _place(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
-        """A tensor's memory, kept as long as its shape is the same."""
-        place = self._memory.get(name)
-        if place is None or place.shape != shape:
-            place = self._memory[name] = self._cupy.empty(shape, dtype)
-            self._context.set_tensor_address(name, place.data.ptr)
+    def _recorded(self) -> Any:
+        """The launches as a graph, or None where they cannot be recorded, from now on."""
+        self._stream.begin_capture()
+        ran = self._context.execute_async_v3(self._stream.ptr)
+        try:
+            graph = self._stream.end_capture()
+        except self._cupy.cuda.runtime.CUDARuntimeError as error:
+            ran, graph = False, None
+            self._note(f"the network is run without a CUDA graph: {error}")
+        self._records = bool(ran)
+        return graph if ran else None
+
+    def _place(self, name: str, shape: tuple[int, ...]) -> Any:
+        place = self._empty(shape, self.dtypes[name])
+        self._checked(self._context.set_tensor_address(name, place.data.ptr), f"take an address for {name}")
         return place
 
-
-def _context(trt: Any, engine: Any) -> Any:
-    """An execution context; TensorRT-RTX captures CUDA graphs by itself."""
-    strategies = getattr(trt, "CudaGraphStrategy", None)
-    if strategies is None:
-        return engine.create_execution_context()
-    config = engine.create_runtime_config()
-    config.cuda_graph_strategy = strategies.WHOLE_GRAPH_CAPTURE
-    return engine.create_execution_context(config)
+    def _checked(self, done: bool, what: str) -> None:
+        if not done:
+            raise RuntimeError(f"TensorRT did not {what}: {self._log.said()}")
 
 
-def _gpu(library: str) -> tuple[Any, str, str]:
-    """CuPy, the compute capability of its current device as '8.9', and the GPU's name. Raises SettingError."""
-    from vireo_kernels.cuda.runner import import_cupy
+class _Kernels:
+    """The kernels that TensorRT-RTX compiled on this GPU, kept for the next start; a file it does not know is left."""
 
-    try:
-        cupy = import_cupy("network")
-        device = cupy.cuda.Device()
-        number = str(device.compute_capability)
-        name = cupy.cuda.runtime.getDeviceProperties(device.id)["name"].decode()
-    except (ImportError, RuntimeError) as error:
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-        hidden = f" (CUDA_VISIBLE_DEVICES is {seen!r})" if seen is not None else ""
-        raise SettingError(
-            f"runtime {library!r} needs an NVIDIA GPU and CuPy, and there is none here{hidden}: {error}; use runtime "
-            "openvino or onnxruntime"
-        ) from error
-    return cupy, f"{number[:-1]}.{number[-1]}", name
+    def __init__(self, path: Path, engine: Engine) -> None:
+        self._path = path
+        self._kept: set[tuple[int, ...]] = set()
+        self.config = engine.create_runtime_config()
+        self._cache = self.config.create_runtime_cache()
+        if path.is_file():
+            self._cache.deserialize(path.read_bytes())
+        self.config.set_runtime_cache(self._cache)
+
+    def keep(self, shape: tuple[int, ...]) -> None:
+        """Write what there is now that pictures of this shape were computed; for the first sizes of a process."""
+        if shape not in self._kept and len(self._kept) < _SIZES_KEPT:
+            self._kept.add(shape)
+            replace_file(self._path, bytes(self._cache.serialize()))
+
+
+def _context(trt: Any, engine: Engine, kernels: _Kernels | None) -> ExecutionContext:
+    """An execution context, whose memory is that of the profile at hand."""
+    allocation = trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
+    if kernels is None:
+        return engine.create_execution_context(allocation)
+    kernels.config.set_execution_context_allocation_strategy(allocation)
+    kernels.config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+    # By default a kernel is replaced by a better one once that is compiled, and a row's bits would change with time.
+    strategies = trt.DynamicShapesKernelSpecializationStrategy
+    kernels.config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+    return engine.create_execution_context(kernels.config)
