@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[2]
 def program():
     """`program("compare", OLD, NEW)` runs `python -m perf.compare OLD NEW`; what came of it."""
 
-    def run(name, *arguments, seconds=280):
+    def run(name, *arguments):
         command = [sys.executable, "-m", f"perf.{name}", *map(str, arguments)]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
 
     return run
 

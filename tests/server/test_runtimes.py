@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """One contract, every runtime: pictures in, pictures out, a row's bits its own; and networks as people export them."""
 
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -193,3 +196,36 @@ def test_an_output_of_other_channels_is_refused_when_the_network_is_loaded(tmp_p
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "g.onnx")
     with pytest.raises(SettingError, match=r"output 'y' has the shape \['N', 1, 'H', 'W'\]; allowed: \[N, 3, H, W\]"):
         load_runtime("openvino", tmp_path / "g.onnx", threads=1)
+
+
+AT_ONCE = """
+import builtins, sys, threading, time
+from pathlib import Path
+import numpy as np
+from vireo_server.runtimes import load_runtime
+
+find = builtins.__import__
+
+def dawdle(name, *rest, **more):
+    if name.startswith("numpy"):
+        time.sleep(0.05)  # whoever waits for Python's lock gets it
+    return find(name, *rest, **more)
+
+def work():
+    runtime = load_runtime("openvino", Path(sys.argv[1]), threads=1)
+    ready.wait()
+    list(runtime.run([np.zeros((1, 3, 8, 8), np.uint8)]))
+
+ready = threading.Barrier(4)
+builtins.__import__ = dawdle
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_threads_that_use_openvino_first_at_once_do_not_wait_for_each_other(blur):
+    """In a process of its own, in which nobody has used it."""
+    subprocess.run([sys.executable, "-c", AT_ONCE, str(blur)], timeout=60, check=True)

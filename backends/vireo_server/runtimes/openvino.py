@@ -17,6 +17,11 @@ from vireo_server.runtimes import Conditions, Rows, Runtime, run_rows
 #: Pictures of so many different sizes keep their compiled network; streams of more sizes at once compile again.
 _SIZES = 8
 
+# Note [Why one thread alone asks for a type first]
+# OpenVINO 2026.4 makes its table of numpy's types at the first question for one. It holds a lock of C++ meanwhile and
+# lets go of Python's; a second thread that asks at that moment holds Python's lock and waits for the other, for ever.
+_FIRST_QUESTION = threading.Lock()
+
 
 class OpenVINO(Runtime):
     """Networks compiled for each picture size, one inference a core."""
@@ -24,6 +29,8 @@ class OpenVINO(Runtime):
     def __init__(self, model: bytes, *, threads: int) -> None:
         import openvino
 
+        with _FIRST_QUESTION:
+            openvino.Type.u8.to_dtype()
         self._core = openvino.Core()
         self._model = self._core.read_model(model)
         (self._input,) = (value.any_name for value in self._model.inputs if len(value.partial_shape) == 4)
