@@ -1,14 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""Networks of the forms that people export, small and with random weights."""
+"""What tests of several packages share: networks of the forms that people export, and CUDA kernels that run on the
+host."""
 
-from collections.abc import Callable
+import ctypes
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from vireo_kernels.cuda import runner as cuda_runner
+
+SHIM = Path(__file__).parent / "kernels" / "host_shim.h"
+GUARD = 64
 
 
 class _Graph:
@@ -94,3 +103,95 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return graph.save(folder / f"{form}_x{scale}_{dtype.__name__}.onnx", output)
 
     return make
+
+
+class HostRunner:
+    """Runs the `.cu` files on the host: the shim loops over grid and blocks.
+
+    Every array stands between guard bytes; a kernel that writes there, or uses a vector access at an address that is no
+    multiple of its size, fails its test.
+    """
+
+    def __init__(self, libraries: dict[str, ctypes.CDLL], threads: tuple[int, int]) -> None:
+        self.threads = threads
+        self._libraries = libraries
+        self._buffers: list[np.ndarray] = []
+        self.vector_accesses = 0
+
+    def _guarded(self, shape: Sequence[int], dtype: Any, offset: int) -> np.ndarray:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        buffer = np.full(size + 2 * GUARD + 16, 0xA5, np.uint8)
+        # numpy aligns to 16 bytes at least; offset moves the array off that.
+        begin = GUARD + (-buffer.ctypes.data) % 16 + offset
+        self._buffers.append(buffer[:begin])
+        self._buffers.append(buffer[begin + size :])
+        return buffer[begin : begin + size].view(dtype).reshape(shape)
+
+    def place(self, array: np.ndarray, *, offset: int = 0) -> np.ndarray:
+        """A copy of an array between guard bytes, `offset` bytes off a multiple of 16."""
+        copy = self._guarded(array.shape, array.dtype, offset)
+        copy[...] = array
+        return copy
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        return self._guarded(shape, np.dtype(dtype), 0)
+
+    def table(self, values: np.ndarray) -> np.ndarray:
+        return self.place(values)
+
+    def address(self, array: np.ndarray) -> int:
+        return array.ctypes.data
+
+    def launch(self, source: str, kernel: str, *, items: tuple[int, int, int], arguments: Sequence[Any]) -> None:
+        library = self._libraries[source]
+        assert getattr(library, f"{kernel}_arguments")() == len(arguments), (
+            f"{kernel} takes another number of arguments"
+        )
+        stored: list[Any] = []
+        for argument in arguments:
+            if isinstance(argument, np.ndarray):
+                stored.append(ctypes.c_void_p(argument.ctypes.data))
+            else:
+                assert isinstance(argument, (np.int32, np.int64)), f"{kernel}: {argument!r} has no size on a device"
+                stored.append((ctypes.c_int32 if isinstance(argument, np.int32) else ctypes.c_int64)(int(argument)))
+        addresses = (ctypes.c_void_p * len(stored))(*(ctypes.addressof(value) for value in stored))
+        grid = (ctypes.c_int * 3)(*cuda_runner.blocks(items, self.threads))
+        before = self._count(library, "vector_accesses")
+        getattr(library, f"{kernel}_on_host")(grid, (ctypes.c_int * 2)(*self.threads), addresses)
+        self.vector_accesses += self._count(library, "vector_accesses") - before
+        assert self._count(library, "misaligned_accesses") == 0, f"{kernel}: a vector access is not aligned"
+        for guard in self._buffers:
+            assert (guard == 0xA5).all(), f"{kernel} wrote beside an array"
+
+    @staticmethod
+    def _count(library: ctypes.CDLL, name: str) -> int:
+        return ctypes.c_int.in_dll(library, name).value
+
+
+@pytest.fixture(scope="session")
+def host_libraries(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], dict[str, ctypes.CDLL]]:
+    """Compile every `.cu` file for the host, once, when first asked for."""
+    loaded: dict[str, ctypes.CDLL] = {}
+
+    def load() -> dict[str, ctypes.CDLL]:
+        if not loaded:
+            compiler = shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
+            if compiler is None:
+                pytest.skip("no host C++ compiler (g++, c++ or clang++) to run the CUDA sources with")
+            folder = tmp_path_factory.mktemp("cuda_on_host")
+            for source in sorted(cuda_runner.FOLDER.glob("*.cu")):
+                target = folder / f"{source.stem}.so"
+                command = [compiler, "-x", "c++", "-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared"]
+                command += ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-include", str(SHIM)]
+                made = subprocess.run([*command, "-o", str(target), str(source)], capture_output=True, text=True)
+                assert made.returncode == 0, made.stderr
+                loaded[source.name] = ctypes.CDLL(str(target))
+        return loaded
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def host_runner(host_libraries: Callable[[], dict[str, ctypes.CDLL]]) -> Callable[[tuple[int, int]], HostRunner]:
+    """`host_runner((32, 4))`: runs CUDA kernels on the host, in blocks of this size."""
+    return lambda threads: HostRunner(host_libraries(), threads)

@@ -5,6 +5,7 @@ from vireo_server.collecting import CollectStage
 from vireo_server.results import results_of
 from vireo_server.sequences import Streams
 from vireo_server.settings import CollectSettings, read_settings
+from vireo_server.side import side_of
 from vireo_server.wire import Request
 
 
@@ -13,9 +14,13 @@ class TritonPythonModel:
 
     def initialize(self, args):
         settings = read_settings(CollectSettings, args)
+        side = side_of(args, stage="collect", share=settings.device_memory)
         results = results_of(args["model_config"], side="input")
         self.streams = Streams(
-            lambda: CollectStage(settings, results), name=args["model_name"], idle_seconds=settings.idle_seconds
+            lambda: CollectStage(settings, results, side),
+            name=args["model_name"],
+            idle_seconds=settings.idle_seconds,
+            side=side,
         )
         CollectStage(settings, results)  # Settings that do not fit the tensors are found now.
 

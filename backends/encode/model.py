@@ -4,6 +4,7 @@
 from vireo_server.encoding import EncodeStage, warm_up
 from vireo_server.sequences import Streams
 from vireo_server.settings import EncodeSettings, read_settings
+from vireo_server.side import side_of
 from vireo_server.wire import Request
 
 
@@ -11,10 +12,11 @@ class TritonPythonModel:
     """Triton's door to `vireo_server.encoding`."""
 
     def initialize(self, args):
-        warm_up()
         settings = read_settings(EncodeSettings, args)
+        side = side_of(args, stage="encode", share=settings.device_memory)
+        warm_up(side)
         self.streams = Streams(
-            lambda: EncodeStage(settings), name=args["model_name"], idle_seconds=settings.idle_seconds
+            lambda: EncodeStage(settings, side), name=args["model_name"], idle_seconds=settings.idle_seconds, side=side
         )
 
     def execute(self, requests):

@@ -5,6 +5,7 @@ from vireo_server.interpolating import InterpolationStage
 from vireo_server.preprocessing import PreprocessStage, warm_up
 from vireo_server.sequences import Streams
 from vireo_server.settings import PreprocessSettings, read_settings
+from vireo_server.side import side_of
 from vireo_server.wire import Request
 
 
@@ -13,9 +14,12 @@ class TritonPythonModel:
 
     def initialize(self, args):
         settings = read_settings(PreprocessSettings, args)
-        warm_up(settings)
+        side = side_of(args, stage="preprocess", share=settings.device_memory)
+        warm_up(settings, side)
         kind = PreprocessStage if settings.slots == "none" else InterpolationStage
-        self.streams = Streams(lambda: kind(settings), name=args["model_name"], idle_seconds=settings.idle_seconds)
+        self.streams = Streams(
+            lambda: kind(settings, side), name=args["model_name"], idle_seconds=settings.idle_seconds, side=side
+        )
 
     def execute(self, requests):
         for request in requests:

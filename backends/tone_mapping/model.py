@@ -3,6 +3,7 @@
 
 from vireo_server.sequences import Streams
 from vireo_server.settings import ToneMappingSettings, read_settings
+from vireo_server.side import side_of
 from vireo_server.tone_mapping import ToneMappingStage, warm_up
 from vireo_server.wire import Request
 
@@ -12,9 +13,13 @@ class TritonPythonModel:
 
     def initialize(self, args):
         settings = read_settings(ToneMappingSettings, args)
-        warm_up(settings)
+        side = side_of(args, stage="tone_mapping", share=settings.device_memory)
+        warm_up(settings, side)
         self.streams = Streams(
-            lambda: ToneMappingStage(settings), name=args["model_name"], idle_seconds=settings.idle_seconds
+            lambda: ToneMappingStage(settings, side),
+            name=args["model_name"],
+            idle_seconds=settings.idle_seconds,
+            side=side,
         )
 
     def execute(self, requests):

@@ -18,10 +18,11 @@ import numpy.typing as npt
 from vireo_media.services import WHOLE_VIDEO
 
 from vireo_server.errors import BadInput, Internal, SettingError, StageError
-from vireo_server.formats import GENERATED, KIND, ROW, SOURCE, Format
+from vireo_server.formats import GENERATED, KIND, PASSED_ON, ROW, SOURCE, Format
 from vireo_server.results import Numbers, Result
 from vireo_server.sequences import Stage
 from vireo_server.settings import CollectSettings
+from vireo_server.side import HOST, Border, Side
 from vireo_server.tags import NOTHING
 from vireo_server.wire import Request
 
@@ -95,7 +96,8 @@ class CollectStage(Stage):
         SettingError: a consensus of a result that does not exist, or an unknown one.
     """
 
-    def __init__(self, settings: CollectSettings, results: Sequence[Result]) -> None:
+    def __init__(self, settings: CollectSettings, results: Sequence[Result], side: Side = HOST) -> None:
+        self._border = Border(side, stage="collect")
         self._results = results
         self._consensus = _consensuses(settings.consensus, results)
         self._format = NOTHING
@@ -116,7 +118,7 @@ class CollectStage(Stage):
         self._rows += len(rows)
         tensors: dict[str, Any] = {"TIMING": _numbered(rows)}
         for result in self._results:
-            values = request.array(result.name)
+            values = self._border.to_host(request.pixels(result.name))
             if len(rows) and rows[:, ROW].max() >= len(values):
                 raise Internal(
                     f"{result.name} has {len(values)} rows and TIMING asks for row {rows[:, ROW].max()}; every "
@@ -159,8 +161,7 @@ class CollectStage(Stage):
                 "time_base": list(self._format.time_base),
             },
         }
-        if "profile" in self._format.report:
-            report["profile"] = self._format.report["profile"]
+        report |= {name: said for name, said in self._border.told(self._format.report).items() if name in PASSED_ON}
         return json.dumps(report, separators=(",", ":"), sort_keys=True)
 
 

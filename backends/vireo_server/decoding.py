@@ -20,6 +20,7 @@ from vireo_server.errors import BadInput, StageError
 from vireo_server.formats import KIND, NO_PICTURE, REFERENCE, SOURCE, frame_shape, spare_rows
 from vireo_server.sequences import Stage, Streams
 from vireo_server.settings import DecodeSettings
+from vireo_server.side import HOST, Border, Side
 from vireo_server.wire import Request, Tensors
 
 _Times = npt.NDArray[np.int64]
@@ -28,7 +29,7 @@ _Times = npt.NDArray[np.int64]
 _FLAGS = 3
 
 
-def warm_up() -> None:
+def warm_up(side: Side = HOST) -> None:
     """Compile what the first stream would otherwise wait for: the kernels that lay out 8 and 10 bit."""
     for samples, layout in ((np.uint8, "nv12"), (np.uint16, "p010")):
         row = np.zeros(frame_shape(width=16, height=16, pixel_format=layout), np.uint8)  # type: ignore[arg-type]
@@ -39,8 +40,9 @@ def warm_up() -> None:
 class DecodeStage(Stage):
     """The decode stage of one stream: bounds, spare rows, REPORT's `pending`."""
 
-    def __init__(self, settings: DecodeSettings, streams: Streams) -> None:
-        self._settings, self._streams = settings, streams
+    def __init__(self, settings: DecodeSettings, streams: Streams, side: Side = HOST) -> None:
+        self._settings, self._streams, self._side = settings, streams, side
+        self._border = Border(side, stage="decode")
         self._decoder: Decoder | None = None
         self._sampler: Sampler | None = None
         self._last: Picture | None = None
@@ -146,11 +148,13 @@ class DecodeStage(Stage):
         steps = tuple(picture.quantizer_step for picture in pictures)
         format = replace(self._format, keys=keys, quantizer_steps=steps, report=report)
         if not pictures:
-            return spare_rows(format)
+            return spare_rows(replace(format, report=self._border.told(report)), self._side)
         shape = frame_shape(width=format.width, height=format.height, pixel_format=format.pixel_format)
-        frames = np.empty((len(pictures), *shape), np.uint8)
+        rows = self._side.staging((len(pictures), *shape))
         for index, picture in enumerate(pictures):
-            write_row(picture.frame, frames[index])
+            write_row(picture.frame, rows[index])
+        frames = self._border.bring(rows)
+        format = replace(format, report=self._border.told(report))
         return {"FRAMES": frames, "TIMING": timing, "FORMAT": format.to_json()}
 
     def _settle(self, frame: av.VideoFrame) -> None:

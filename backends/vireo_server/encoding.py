@@ -12,6 +12,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 from vireo_kernels.color import rgb_shape, rgb_to_frames
+from vireo_kernels.devices import device_of
 
 from vireo_server.encoder import Encoder
 from vireo_server.encoder_options import ENCODERS, EncoderOptions
@@ -21,6 +22,7 @@ from vireo_server.formats import (
     GENERATED,
     KIND,
     NO_PICTURE,
+    PASSED_ON,
     PTS,
     REFERENCE,
     ROW,
@@ -34,22 +36,21 @@ from vireo_server.formats import (
 from vireo_server.hdr import DITHER, Hdr
 from vireo_server.sequences import Stage
 from vireo_server.settings import EncodeSettings
+from vireo_server.side import HOST, Border, Side
 from vireo_server.tags import FFMPEG_MATRIX, NOTHING, color_spec
-from vireo_server.wire import Request, Tensors
-
-_Frames = npt.NDArray[np.uint8]
+from vireo_server.wire import Pixels, Request, Tensors
 
 #: The inputs that may hold the pictures of a network or script, 8 bit or 16; neither where FRAMES hold them all.
 _OUTPUTS = ("OUTPUT", "OUTPUT_16")
 
 
-def warm_up() -> None:
+def warm_up(side: Side = HOST) -> None:
     """Compile what the first stream would otherwise wait for: the pixel kernels of both layouts."""
     color = color_spec(NOTHING.color, stage="encode")
     for layout in get_args(PixelFormat):
         for rgb in get_args(Layout):
             shape = rgb_shape(1, width=16, height=16, layout=rgb)
-            rgb_to_frames(np.zeros(shape, np.uint8), pixel_format=layout, color=color, layout=rgb)
+            rgb_to_frames(side.xp.zeros(shape, np.uint8), pixel_format=layout, color=color, layout=rgb)
 
 
 class EncodeStage(Stage):
@@ -61,15 +62,16 @@ class EncodeStage(Stage):
     came. It waits here, the only stage that wants its pixels: passed on by every stage it would be copied by each.
     """
 
-    def __init__(self, settings: EncodeSettings) -> None:
+    def __init__(self, settings: EncodeSettings, side: Side = HOST) -> None:
         self._settings = settings
+        self._border = Border(side, stage="encode")
         self._options = EncoderOptions()
         self._format = NOTHING
         self._start: dict[str, Any] = {}
         self._encoder: Encoder | None = None
         self._notes: list[str] = []
-        self._queue: deque[_Frames] = deque()
-        self._last: _Frames | None = None
+        self._queue: deque[Pixels] = deque()
+        self._last: Pixels | None = None
 
     def listen(self, request: Request) -> None:
         """Pass on what an earlier stage could not do."""
@@ -87,8 +89,8 @@ class EncodeStage(Stage):
     def step(self, request: Request) -> Tensors:
         """Encode the rows that are pictures; END empties the encoder."""
         format = self._format
-        frames, timing = request.array("FRAMES"), request.array("TIMING")
-        output = next((_cropped(request.array(name), format) for name in _OUTPUTS if request.has(name)), None)
+        frames, timing = request.pixels("FRAMES"), request.array("TIMING")
+        output = next((_cropped(request.pixels(name), format) for name in _OUTPUTS if request.has(name)), None)
         rows = 0 if output is None else len(output)
         if ((timing[:, ROW] >= rows) | (timing[:, ROW] < NO_PICTURE)).any():
             raise BadInput(
@@ -112,7 +114,7 @@ class EncodeStage(Stage):
                 height, width = _size(output, layout=format.layout)
                 encoder = self._ready(format, width=width, height=height)
                 picture = self._convert(output[int(row[ROW])], format)
-            done += encoder.encode(picture, pts=int(row[PTS]), duration=int(row[DURATION]))
+            done += encoder.encode(self._border.to_host(picture), pts=int(row[PTS]), duration=int(row[DURATION]))
         self._keep(format.queued or 0)
         if request.end and self._encoder is not None:
             done += self._encoder.finish()
@@ -123,8 +125,7 @@ class EncodeStage(Stage):
             "notes": [*format.report.get("notes", []), *self._notes],
             "output": self._describe(),
         }
-        if "profile" in format.report:
-            report["profile"] = format.report["profile"]
+        report |= {name: said for name, said in self._border.told(format.report).items() if name in PASSED_ON}
         self._notes = []
         return {
             "OUTPUT_PACKETS": [data for data, _ in done],
@@ -141,11 +142,11 @@ class EncodeStage(Stage):
         self._encoder = self._last = None
         self._queue.clear()
 
-    def _untouched(self, frames: _Frames, index: int) -> _Frames:
+    def _untouched(self, frames: Pixels, index: int) -> Pixels:
         """The source that a row of TIMING stands for, as it was decoded."""
         if self._format.queued is None:
             check_frames(frames, self._format, stage="encode")
-            picture: _Frames = frames[index]
+            picture: Pixels = frames[index]
             return picture
         assert self._last is not None
         return self._last
@@ -202,11 +203,12 @@ class EncodeStage(Stage):
             )
         return self._encoder
 
-    @staticmethod
-    def _convert(rgb: npt.NDArray[Any], format: Format) -> _Frames:
+    def _convert(self, rgb: Pixels, format: Format) -> Pixels:
+        """A row of OUTPUT as a row of FRAMES, where it lies: what a script made on the host need not go to a GPU."""
+        xp = device_of("encode", "OUTPUT", rgb).xp
         color = color_spec(format.color, stage="encode")
-        picture: _Frames = rgb_to_frames(
-            np.ascontiguousarray(rgb[np.newaxis]),
+        picture: Pixels = rgb_to_frames(
+            xp.ascontiguousarray(rgb[None]),
             pixel_format=format.pixel_format,
             color=color,
             layout=format.layout,
@@ -234,7 +236,7 @@ class EncodeStage(Stage):
         }
 
 
-def _cropped(rgb: npt.NDArray[Any], format: Format) -> npt.NDArray[Any]:
+def _cropped(rgb: Pixels, format: Format) -> Pixels:
     """OUTPUT without the border that preprocess added to INPUT, enlarged as the pictures are."""
     left, top, right, bottom = format.pad
     if not any(format.pad):
@@ -245,7 +247,7 @@ def _cropped(rgb: npt.NDArray[Any], format: Format) -> npt.NDArray[Any]:
     return rgb[(..., *inside)] if format.layout == "planar" else rgb[(..., *inside, slice(None))]
 
 
-def _size(rgb: npt.NDArray[Any], *, layout: Layout) -> tuple[int, int]:
+def _size(rgb: Pixels, *, layout: Layout) -> tuple[int, int]:
     """Height and width of the pictures of OUTPUT."""
     height, width = rgb.shape[-2:] if layout == "planar" else rgb.shape[-3:-1]
     return int(height), int(width)

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from vireo_server.errors import BadInput, StageError
+from vireo_server.side import HOST, Side
+from vireo_server.wire import Pixels
 
 PixelFormat = Literal["nv12", "p010"]
 Layout = Literal["planar", "interleaved"]
@@ -23,6 +24,9 @@ PTS, DURATION, KIND, ROW = range(4)
 SOURCE, SPARE, GENERATED, REFERENCE = range(4)
 #: Values of TIMING's row that are not a row of OUTPUT: the picture is the row of FRAMES, untouched; there is none.
 UNTOUCHED, NO_PICTURE = -1, -2
+#: What REPORT says as the stages before said it: a script's times, what decoded, and the bytes that crossed between
+#: host and device, by stage and direction.
+PASSED_ON = ("profile", "decoder", "crossed")
 #: An unknown time, as libavcodec writes it.
 UNKNOWN = -(2**63)
 
@@ -74,7 +78,7 @@ class Format:
     hdr: dict[str, Any] | None = None
     #: How INPUT and OUTPUT are laid out: (R, 3, H, W) or (R, H, W, 3).
     layout: Layout = "planar"
-    #: What the stages before want REPORT to say: `pending`, `frames_in`, `notes`, `profile`.
+    #: What the stages before want REPORT to say: `pending`, `frames_in`, `notes`, and `PASSED_ON`.
     report: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -134,7 +138,7 @@ def frame_shape(*, width: int, height: int, pixel_format: PixelFormat) -> tuple[
     return height + (height + 1) // 2, 2 * ((width + 1) // 2) * sample_bytes
 
 
-def check_frames(frames: npt.NDArray[np.uint8], format: Format, *, stage: str) -> None:
+def check_frames(frames: Pixels, format: Format, *, stage: str) -> None:
     """Hold the size of the pictures in FRAMES against FORMAT. Raises BadInput, in the name of `stage`."""
     shape = frame_shape(width=format.width, height=format.height, pixel_format=format.pixel_format)
     if frames.shape[1:] != shape:
@@ -145,11 +149,11 @@ def check_frames(frames: npt.NDArray[np.uint8], format: Format, *, stage: str) -
         )
 
 
-def spare_rows(format: Format) -> dict[str, Any]:
+def spare_rows(format: Format, side: Side = HOST) -> dict[str, Any]:
     """One empty row, because a tensor between two stages may not have 0 rows.
 
-    FRAMES is black-ish zeros; nobody looks at it.
+    FRAMES, on `side`, is black-ish zeros; nobody looks at it.
     """
     shape = frame_shape(width=format.width, height=format.height, pixel_format=format.pixel_format)
     timing = np.array([[UNKNOWN, 0, SPARE, NO_PICTURE]], dtype=np.int64)
-    return {"FRAMES": np.zeros((1, *shape), np.uint8), "TIMING": timing, "FORMAT": format.to_json()}
+    return {"FRAMES": side.xp.zeros((1, *shape), np.uint8), "TIMING": timing, "FORMAT": format.to_json()}

@@ -33,11 +33,10 @@ from vireo_server.formats import (
 from vireo_server.likeness import Look
 from vireo_server.sequences import Stage
 from vireo_server.settings import PreprocessSettings
+from vireo_server.side import HOST, Border, Side
 from vireo_server.slots import Row, Slots, Source
 from vireo_server.tags import NOTHING, color_spec
-from vireo_server.wire import Request, Tensors
-
-_Pixels = npt.NDArray[np.uint8]
+from vireo_server.wire import Pixels, Request, Tensors
 
 
 class InterpolationStage(Stage):
@@ -49,8 +48,9 @@ class InterpolationStage(Stage):
     from FRAMES.
     """
 
-    def __init__(self, settings: PreprocessSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: PreprocessSettings, side: Side = HOST) -> None:
+        self._settings, self._side = settings, side
+        self._border = Border(side, stage="preprocess")
         self._format = NOTHING
         self._rule = FrameRule()
         self._slots: Slots[_Picture] | None = None
@@ -84,7 +84,7 @@ class InterpolationStage(Stage):
     def step(self, request: Request) -> Tensors:
         """INPUT, TIMING, FORMAT, and TIMESTEP for a network: the rows that this request's pictures decide."""
         assert self._slots is not None
-        frames, timing = request.array("FRAMES"), request.array("TIMING")
+        frames, timing = self._border.bring(request.pixels("FRAMES")), request.array("TIMING")
         format = self._format
         check_frames(frames, format, stage="preprocess")
         pictures = np.flatnonzero(np.isin(timing[:, KIND], (SOURCE, REFERENCE)))
@@ -96,7 +96,8 @@ class InterpolationStage(Stage):
         made = self._rows(rows) if self._settings.slots == "rows" else self._pairs(rows)
         for source in self._slots.waiting:
             source.pixels.keep()
-        return {**made, "FORMAT": self._output_format(queued=len(pictures)).to_json()}
+        format = self._output_format(queued=len(pictures))
+        return {**made, "FORMAT": replace(format, report=self._border.told(format.report)).to_json()}
 
     def failure(self, error: StageError) -> Tensors:
         """One black row, one spare row, and the error in FORMAT."""
@@ -108,21 +109,23 @@ class InterpolationStage(Stage):
         """Free the pictures that wait."""
         self._slots = None
 
-    def _source(self, frame: _Pixels, row: npt.NDArray[np.int64], *, is_key: bool) -> Source[_Picture]:
+    def _source(self, frame: Pixels, row: npt.NDArray[np.int64], *, is_key: bool) -> Source[_Picture]:
         format = self._format
         pts, duration = int(row[PTS]), int(row[DURATION])
         if pts == UNKNOWN:  # A bare stream: one picture after the other, as encode would have it.
             pts = self._end
         self._end = pts + max(duration, 1)
-        look = Look.of(frame, width=format.width, height=format.height, pixel_format=format.pixel_format)
-        return Source(pts, duration, is_key, bool(row[KIND] == SOURCE), look, _Picture(frame))
+        look = Look.of(
+            frame, width=format.width, height=format.height, pixel_format=format.pixel_format, border=self._border
+        )
+        return Source(pts, duration, is_key, bool(row[KIND] == SOURCE), look, _Picture(frame, self._side))
 
     def _rows(self, rows: list[Row[_Picture]]) -> Tensors:
         """Pictures as they are, and empty rows of TIMING for a script to fill."""
         pictures = [row.left for row in rows if row.kind in (SOURCE, REFERENCE) and row.left is not None]
         format = self._format
         shape = rgb_shape(max(1, len(pictures)), width=format.width, height=format.height, layout="interleaved")
-        rgb = (np.empty if pictures else np.zeros)(shape, np.uint8)
+        rgb = (self._side.xp.empty if pictures else self._side.xp.zeros)(shape, np.uint8)
         for place, picture in enumerate(pictures):
             picture.rgb(format, out=rgb[place : place + 1])
         timing = _timing(rows)
@@ -140,7 +143,7 @@ class InterpolationStage(Stage):
         format, spare = self._format, [row for row in rows if row.kind == SPARE]
         pad = pad_to_multiple(format.width, format.height, multiple=self._settings.multiple)
         shape = (max(1, len(spare)), 6, format.height + pad.bottom, format.width + pad.right)
-        pairs = (np.empty if spare else np.zeros)(shape, np.uint8)
+        pairs = (self._side.xp.empty if spare else self._side.xp.zeros)(shape, np.uint8)
         for place, row in enumerate(spare):
             assert row.left is not None
             assert row.right is not None
@@ -180,30 +183,30 @@ class InterpolationStage(Stage):
 class _Picture:
     """A row of FRAMES, and its RGB once it was asked for."""
 
-    def __init__(self, frame: _Pixels) -> None:
-        self._frame = frame
-        self._planar: _Pixels | None = None
+    def __init__(self, frame: Pixels, side: Side) -> None:
+        self._frame, self._side = frame, side
+        self._planar: Pixels | None = None
 
     def keep(self) -> None:
         """Copy the row out of Triton's memory, which is gone when the request is answered."""
         if not self._frame.flags.owndata:
             self._frame = self._frame.copy()
 
-    def rgb(self, format: Format, *, out: _Pixels) -> None:
+    def rgb(self, format: Format, *, out: Pixels) -> None:
         """Interleaved RGB, written into `out`, (1, H, W, 3)."""
         self._convert(format, out=out, layout="interleaved")
 
-    def planar(self, format: Format, *, pad: Pad) -> _Pixels:
+    def planar(self, format: Format, *, pad: Pad) -> Pixels:
         """Planar RGB with its border, (3, H', W'); converted once, as a picture is the neighbour of many slots."""
         if self._planar is None:
-            rgb = np.empty((1, 3, format.height, format.width), np.uint8)
+            rgb = self._side.xp.empty((1, 3, format.height, format.width), np.uint8)
             self._convert(format, out=rgb, layout="planar")
             self._planar = (pad_image(rgb, pad=pad) if pad != Pad() else rgb)[0]
         return self._planar
 
-    def _convert(self, format: Format, *, out: _Pixels, layout: str) -> None:
+    def _convert(self, format: Format, *, out: Pixels, layout: str) -> None:
         frames_to_rgb(
-            self._frame[np.newaxis],
+            self._frame[None],
             width=format.width,
             height=format.height,
             pixel_format=format.pixel_format,

@@ -10,12 +10,13 @@ of twenty. So pictures that look different are compared once more, the second on
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vireo_server.formats import PixelFormat
+from vireo_server.side import Border
+from vireo_server.wire import Pixels
 
 _Luma = npt.NDArray[np.float32]
 
@@ -36,14 +37,17 @@ class Look:
     blocks: _Luma
 
     @classmethod
-    def of(cls, frame: npt.NDArray[np.uint8], *, width: int, height: int, pixel_format: PixelFormat) -> Look:
-        """The look of one row of FRAMES, `(rows, bytes) uint8`."""
+    def of(cls, frame: Pixels, *, width: int, height: int, pixel_format: PixelFormat, border: Border) -> Look:
+        """The look of one row of FRAMES, `(rows, bytes) uint8`. Of a device's only the means cross the border."""
         import cv2
 
         deep = pixel_format == "p010"
-        luma: npt.NDArray[Any] = (frame.view(np.uint16) if deep else frame)[:height, :width]
+        luma = (frame.view(np.uint16) if deep else frame)[:height, :width]
         size = (max(1, width // _BLOCK), max(1, height // _BLOCK))
-        blocks = cv2.resize(luma, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        if isinstance(luma, np.ndarray):
+            blocks = cv2.resize(luma, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        else:
+            blocks = border.to_host(_means(luma, size)).astype(np.float32)
         if deep:
             blocks /= 256
         return cls(cv2.resize(blocks, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA), blocks)
@@ -73,6 +77,19 @@ def _aligned(a: _Luma, b: _Luma) -> tuple[_Luma, _Luma]:
     ours = a[max(0, -y) : height - max(0, y), max(0, -x) : width - max(0, x)]
     theirs = b[max(0, y) : height - max(0, -y), max(0, x) : width - max(0, -x)]
     return np.ascontiguousarray(ours), np.ascontiguousarray(theirs)
+
+
+def _means(luma: Pixels, size: tuple[int, int]) -> Pixels:
+    """The means of `size` equal blocks, (rows, columns) of `luma`'s dtype, rounded half to even as OpenCV's are; what
+    is left over on the right and below is left out. Blocks of a picture smaller than one are the picture."""
+    columns, rows = size
+    height, width = max(1, luma.shape[0] // rows), max(1, luma.shape[1] // columns)
+    height, width = min(height, _BLOCK) if rows > 1 else height, min(width, _BLOCK) if columns > 1 else width
+    blocks = luma[: rows * height, : columns * width].reshape(rows, height, columns, width)
+    sums, count = blocks.sum(axis=(1, 3), dtype=np.uint32), height * width
+    means, left = sums // count, sums % count
+    up = (2 * left > count) | ((2 * left == count) & (means % 2 == 1))
+    return (means + up).astype(luma.dtype)
 
 
 def _ssim(a: _Luma, b: _Luma) -> float:

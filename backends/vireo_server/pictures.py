@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from vireo_kernels.color import RgbType, frames_to_rgb
+from vireo_kernels.devices import device_of
 from vireo_kernels.fit import Fit, fit_exact, fit_letterbox
 from vireo_kernels.network_input import frames_to_input
 from vireo_kernels.resize import resize_image
@@ -15,17 +14,17 @@ from vireo_kernels.resize import resize_image
 from vireo_server.formats import Format
 from vireo_server.settings import PreprocessSettings
 from vireo_server.tags import color_spec
+from vireo_server.wire import Pixels
 
-Pictures = npt.NDArray[Any]
 
-
-def make_pictures(frames: Pictures, format: Format, settings: PreprocessSettings) -> Pictures:
+def make_pictures(frames: Pixels, format: Format, settings: PreprocessSettings) -> Pixels:
     """FRAMES `(T, rows, bytes) uint8` to `(T, C, H, W)`, or `(T, H, W, C)` with the layout `interleaved`; uint8, or
-    uint16 by the setting `bits`.
+    uint16 by the setting `bits`. On the side where the frames lie.
     """
+    xp = device_of("make_pictures", "frames", frames).xp
     fit = _fit(format, settings)
     if settings.channels == "luma":
-        pictures = _luma(frames, format)
+        pictures = xp.ascontiguousarray(_luma(frames, format))
         if fit is not None:
             pictures = resize_image(
                 pictures, fit=fit, filter_name=settings.filter, antialias=settings.antialias == "on"
@@ -54,7 +53,7 @@ def make_pictures(frames: Pictures, format: Format, settings: PreprocessSettings
             )
     if turns := quarter_turns(format, settings):
         axes = (-2, -1) if settings.layout == "planar" else (1, 2)
-        pictures = np.ascontiguousarray(np.rot90(pictures, turns, axes=axes))
+        pictures = xp.ascontiguousarray(xp.rot90(pictures, turns, axes=axes))
     return pictures
 
 
@@ -96,9 +95,9 @@ def _fit(format: Format, settings: PreprocessSettings) -> Fit | None:
     return covering.center_crop(width=width, height=height)
 
 
-def _luma(frames: Pictures, format: Format) -> Pictures:
+def _luma(frames: Pixels, format: Format) -> Pixels:
     """The codes of Y', (T, 1, H, W); the upper 8 bits of 10."""
     rows = frames[:, : format.height]
     if format.pixel_format == "p010":
         rows = rows[:, :, 1 : 2 * format.width : 2]  # little endian, 10 bits in the upper ones
-    return np.ascontiguousarray(rows[:, np.newaxis, :, : format.width])
+    return rows[:, None, :, : format.width]

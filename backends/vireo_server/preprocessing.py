@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 from vireo_kernels.color import rgb_shape
+from vireo_kernels.devices import device_of
 
 from vireo_server.conditions import Columns
 from vireo_server.errors import StageError
@@ -28,15 +29,16 @@ from vireo_server.hdr import hdr10_format, require_sdr
 from vireo_server.pictures import make_pictures, picture_size, quarter_turns
 from vireo_server.sequences import Stage
 from vireo_server.settings import PreprocessSettings
+from vireo_server.side import HOST, Border, Side
 from vireo_server.tags import NOTHING
 from vireo_server.windows import Windows
-from vireo_server.wire import Request, Tensors
+from vireo_server.wire import Pixels, Request, Tensors
 
 
-def warm_up(settings: PreprocessSettings) -> None:
+def warm_up(settings: PreprocessSettings, side: Side = HOST) -> None:
     """Compile what the first stream would otherwise wait for: the pixel kernels, for both layouts of FRAMES."""
     for layout in get_args(PixelFormat):
-        frames = np.zeros((1, *frame_shape(width=16, height=16, pixel_format=layout)), np.uint8)
+        frames = side.xp.zeros((1, *frame_shape(width=16, height=16, pixel_format=layout)), np.uint8)
         make_pictures(frames, replace(NOTHING, width=16, height=16, pixel_format=layout), settings)
 
 
@@ -50,10 +52,11 @@ class PreprocessStage(Stage):
     window, and its time is that of the window.
     """
 
-    def __init__(self, settings: PreprocessSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: PreprocessSettings, side: Side = HOST) -> None:
+        self._settings, self._side = settings, side
+        self._border = Border(side, stage="preprocess")
         self._columns = Columns(settings.condition, settings.skip)
-        self._windows = Windows(settings) if settings.window > 1 else None
+        self._windows = Windows(settings, side) if settings.window > 1 else None
         self._format = NOTHING
         self._said: set[str] = set()
 
@@ -71,7 +74,7 @@ class PreprocessStage(Stage):
     def step(self, request: Request) -> Tensors:
         """INPUT, TIMING and FORMAT for one request."""
         format = replace(self._format, layout=self._settings.layout)
-        frames, timing = request.array("FRAMES"), request.array("TIMING").copy()
+        frames, timing = request.pixels("FRAMES"), request.array("TIMING").copy()
         check_frames(frames, format, stage="preprocess")
         sources = np.flatnonzero(timing[:, KIND] == SOURCE)
         timing[:, ROW] = NO_PICTURE
@@ -84,16 +87,18 @@ class PreprocessStage(Stage):
         format = self._note(format)
         inputs = self._nothing(format)
         if len(sources):
-            chosen = frames if len(sources) == len(frames) else frames[sources]
-            inputs["INPUT"] = make_pictures(chosen, format, self._settings)
+            xp = device_of("preprocess", "FRAMES", frames).xp
+            chosen = frames if len(sources) == len(frames) else frames[xp.asarray(sources)]
+            inputs["INPUT"] = make_pictures(self._border.bring(chosen), format, self._settings)
             if self._columns.condition:
                 inputs["CONDITION"] = self._columns.rows(format, sources)
         if self._windows is not None:
             shown = inputs["INPUT"] if len(sources) else inputs["INPUT"][:0]
             rows, times = self._windows.push(shown, timing[sources], end=request.end)
-            inputs["INPUT"] = np.stack(rows) if rows else self._black(format)
+            inputs["INPUT"] = self._side.xp.stack(rows) if rows else self._black(format)
             timing = np.stack(times) if times else spare_rows(format)["TIMING"]
             timing[: len(rows), ROW] = np.arange(len(rows))
+        format = replace(format, report=self._border.told(format.report))
         return {**inputs, "TIMING": timing, "FORMAT": self._given(self._turned(format)).to_json()}
 
     def failure(self, error: StageError) -> Tensors:
@@ -112,7 +117,7 @@ class PreprocessStage(Stage):
         timing[sources[idle], ROW] = UNTOUCHED
         return sources[~idle]
 
-    def _nothing(self, format: Format) -> dict[str, npt.NDArray[Any]]:
+    def _nothing(self, format: Format) -> dict[str, Pixels]:
         """One row of the network's inputs, for no picture."""
         told = {"CONDITION": np.zeros((1, len(self._columns.condition)), np.float32)} if self._columns.condition else {}
         return {"INPUT": self._black(format), **told}
@@ -141,12 +146,12 @@ class PreprocessStage(Stage):
             return format
         return replace(format, report={**format.report, "notes": [*format.report.get("notes", []), *new]})
 
-    def _black(self, format: Format) -> npt.NDArray[Any]:
-        settings = self._settings
+    def _black(self, format: Format) -> Pixels:
+        settings, zeros = self._settings, self._side.xp.zeros
         width, height = picture_size(format, settings)
         dtype = np.uint16 if settings.bits == 16 else np.uint8
         if settings.layout == "interleaved":
-            return np.zeros(rgb_shape(1, width=width, height=height, layout="interleaved"), dtype)
+            return zeros(rgb_shape(1, width=width, height=height, layout="interleaved"), dtype)
         channels = 1 if settings.channels == "luma" else 3
         deep = settings.window if settings.picked == "all" else 1
-        return np.zeros((1, channels * deep, height, width), dtype)
+        return zeros((1, channels * deep, height, width), dtype)

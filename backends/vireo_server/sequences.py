@@ -26,6 +26,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from vireo_server.errors import BadInput, Cancelled, Internal, ScriptFailed, StageError, Unavailable
 from vireo_server.heartbeat import Heartbeat
+from vireo_server.side import HOST, Side
 from vireo_server.wire import Request, Tensors, log_error, log_warning
 
 LIFE_SIGN = -1
@@ -65,7 +66,8 @@ class Streams:
     """All open streams of one stage in this process.
 
     A request that is worked on counts as computing, so that one that hangs is noticed. A stage whose streams may wait
-    for each other gives the `heartbeat` that it marks itself, or all who wait would look as if they hung.
+    for each other gives the `heartbeat` that it marks itself, or all who wait would look as if they hung. `side` is
+    where the stage's pixels are, which each thread has to enter.
     """
 
     def __init__(
@@ -76,8 +78,9 @@ class Streams:
         idle_seconds: float,
         max_streams: int | None = None,
         heartbeat: Heartbeat | None = None,
+        side: Side = HOST,
     ) -> None:
-        self._make_stage, self._name = make_stage, name
+        self._make_stage, self._name, self._side = make_stage, name, side
         self._idle_seconds, self._max_streams = idle_seconds, max_streams
         self._lock = threading.Lock()
         self._open: dict[str, _Stream] = {}
@@ -198,6 +201,7 @@ class _Stream:
 
     def _run(self) -> None:
         streams = self.streams
+        streams._side.enter()
         while True:
             request = streams._take(self)
             if request is None:

@@ -24,7 +24,15 @@ _SLOT_LAYOUTS = {"rows": "interleaved", "pairs": "planar"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodeSettings:
+class PixelSettings:
+    """What every stage that keeps pixels has."""
+
+    #: On a GPU: the most of its memory that the stage's process takes for pixels, as a share of all.
+    device_memory: float = 0.15
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeSettings(PixelSettings):
     """What the decode stage allows, and which frames it gives. Every limit answers with an error that names it."""
 
     #: Most rows (frames) that one reply carries, END excepted.
@@ -74,7 +82,7 @@ _PREPROCESS_CHOICES: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreprocessSettings:
+class PreprocessSettings(PixelSettings):
     """What the network takes as INPUT."""
 
     #: What becomes of 10-bit frames, since INPUT is 8 bit: "convert" rounds them, "untouched" hands them past the
@@ -150,7 +158,7 @@ class PreprocessSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToneMappingSettings:
+class ToneMappingSettings(PixelSettings):
     """What frames become."""
 
     #: "hdr10" (BT.2020, PQ, 10 bit) of SDR frames, or "sdr" (BT.709, 8 bit) of HDR ones.
@@ -223,7 +231,7 @@ class NetworkSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScriptSettings:
+class ScriptSettings(PixelSettings):
     """Which file is the script, and how it is called."""
 
     #: The script, in the model's version folder.
@@ -268,7 +276,7 @@ class ScriptSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodeSettings:
+class EncodeSettings(PixelSettings):
     """What the encode stage allows."""
 
     #: Largest picture, in pixels: 16384 x 8640.
@@ -281,7 +289,7 @@ class EncodeSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CollectSettings:
+class CollectSettings(PixelSettings):
     """Which answers an extraction gives for a whole video."""
 
     #: NAME=KIND for each, such as PROBABILITIES=mean; kinds are mean, max and direction (mean, scaled to length 1).
@@ -363,3 +371,5 @@ def _positive(settings: Any) -> None:
         value = getattr(settings, field.name)
         if isinstance(value, int | float) and value <= 0:
             raise SettingError(f"parameter {field.name} is {value!r}; it must be more than 0")
+    if isinstance(settings, PixelSettings) and settings.device_memory > 1:
+        raise SettingError(f"parameter device_memory is {settings.device_memory!r}; allowed: a share, more than 0 to 1")

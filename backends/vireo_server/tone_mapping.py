@@ -9,7 +9,6 @@ from fractions import Fraction
 from typing import Any, get_args
 
 import numpy as np
-import numpy.typing as npt
 from vireo_kernels.color import frames_to_rgb, rgb_shape, rgb_to_frames
 from vireo_kernels.tone_mapping import HDR_PEAK, MAX_NITS, PEAKS, Method, hdr_to_sdr, sdr_to_hdr
 from vireo_kernels.transfer import Curve, LightSpec, Primaries
@@ -31,10 +30,9 @@ from vireo_server.formats import (
 from vireo_server.hdr import DITHER, HDR10_COLOR, hdr10_format, require_sdr
 from vireo_server.sequences import Stage
 from vireo_server.settings import ToneMappingSettings
+from vireo_server.side import HOST, Border, Side
 from vireo_server.tags import NOTHING, color_spec
-from vireo_server.wire import Request, Tensors
-
-_Rgb = npt.NDArray[np.uint16]
+from vireo_server.wire import Pixels, Request, Tensors
 
 STAGE = "tone_mapping"
 
@@ -54,7 +52,7 @@ _CURVES: dict[str, Curve] = {
 _PRIMARIES: dict[str, Primaries] = {**{name: name for name in get_args(Primaries)}, "smpte240m": "smpte170m"}
 
 
-def warm_up(settings: ToneMappingSettings) -> None:
+def warm_up(settings: ToneMappingSettings, side: Side = HOST) -> None:
     """Compile what the first stream would otherwise wait for, and make its tables."""
     color = HDR10_COLOR if settings.target == "sdr" else SDR_COLOR
     for method in get_args(Method):
@@ -63,7 +61,7 @@ def warm_up(settings: ToneMappingSettings) -> None:
             mapping = mapping_of(settings)
             mapping.open(format)
             shape = frame_shape(width=format.width, height=format.height, pixel_format=layout)
-            _map_frames(np.zeros((1, *shape), np.uint8), format, mapping, _buffer(format))
+            _map_frames(side.xp.zeros((1, *shape), np.uint8), format, mapping, _buffer(format, side), side)
 
 
 class Mapping(ABC):
@@ -82,7 +80,7 @@ class Mapping(ABC):
         """The format of the result for frames of `format`."""
 
     @abstractmethod
-    def map(self, rgb: _Rgb, source: LightSpec) -> None:
+    def map(self, rgb: Pixels, source: LightSpec) -> None:
         """Map pictures `(T, 3, H, W)` in place."""
 
 
@@ -94,7 +92,7 @@ class _ToHdr10(Mapping):
     def format(self, format: Format) -> Format:
         return hdr10_format(format, light=MAX_NITS[self.method], stage=STAGE)
 
-    def map(self, rgb: _Rgb, source: LightSpec) -> None:
+    def map(self, rgb: Pixels, source: LightSpec) -> None:
         sdr_to_hdr(rgb, method=self.method, source=source, out=rgb)
 
 
@@ -116,7 +114,7 @@ class _ToSdr(Mapping):
     def format(self, format: Format) -> Format:
         return replace(format, pixel_format="nv12", color=SDR_COLOR, hdr=None)
 
-    def map(self, rgb: _Rgb, source: LightSpec) -> None:
+    def map(self, rgb: Pixels, source: LightSpec) -> None:
         hdr_to_sdr(rgb, method=self.method, source=source, peak=self._peak, out=rgb)
 
 
@@ -132,10 +130,11 @@ class ToneMappingStage(Stage):
     preprocess stage to a network of 8 bit.
     """
 
-    def __init__(self, settings: ToneMappingSettings) -> None:
+    def __init__(self, settings: ToneMappingSettings, side: Side = HOST) -> None:
+        self._side, self._border = side, Border(side, stage=STAGE)
         self._mapping = mapping_of(settings)
         self._format = NOTHING
-        self._rgb: _Rgb | None = None
+        self._rgb: Pixels | None = None
 
     def listen(self, request: Request) -> None:
         """Pass on what decode could not do."""
@@ -151,19 +150,18 @@ class ToneMappingStage(Stage):
 
     def step(self, request: Request) -> Tensors:
         """FRAMES, TIMING and FORMAT for one request."""
-        frames, timing = request.array("FRAMES"), request.array("TIMING").copy()
+        frames, timing = request.pixels("FRAMES"), request.array("TIMING").copy()
         check_frames(frames, self._format, stage=STAGE)
         pictures = np.flatnonzero(timing[:, KIND] != SPARE)
         if not len(pictures):
-            return {**spare_rows(self._mapping.format(self._format)), "TIMING": timing}
+            return {**spare_rows(self._mapping.format(self._format), self._side), "TIMING": timing}
         timing[pictures, ROW] = UNTOUCHED
         if self._rgb is None:
-            self._rgb = _buffer(self._format)
-        return {
-            "FRAMES": _map_frames(frames, self._format, self._mapping, self._rgb),
-            "TIMING": timing,
-            "FORMAT": self._mapping.format(self._format).to_json(),
-        }
+            self._rgb = _buffer(self._format, self._side)
+        mapped = _map_frames(self._border.bring(frames), self._format, self._mapping, self._rgb, self._side)
+        format = self._mapping.format(self._format)
+        format = replace(format, report=self._border.told(format.report))
+        return {"FRAMES": mapped, "TIMING": timing, "FORMAT": format.to_json()}
 
     def failure(self, error: StageError) -> Tensors:
         """One spare row that carries the error to the last stage."""
@@ -189,13 +187,13 @@ def light_spec(color: Color) -> LightSpec:
     return LightSpec(curve=_CURVES[color.transfer], primaries=_PRIMARIES[color.primaries])
 
 
-def _map_frames(frames: npt.NDArray[np.uint8], format: Format, mapping: Mapping, rgb: _Rgb) -> npt.NDArray[np.uint8]:
+def _map_frames(frames: Pixels, format: Format, mapping: Mapping, rgb: Pixels, side: Side) -> Pixels:
     """Row by row, so that what a row needs stays in the processor's cache; `rgb` is where it is worked on."""
     target = mapping.format(format)
     source, light = color_spec(format.color, stage=STAGE), light_spec(format.color)
     color = color_spec(target.color, stage=STAGE)
     shape = frame_shape(width=target.width, height=target.height, pixel_format=target.pixel_format)
-    mapped = np.empty((len(frames), *shape), np.uint8)
+    mapped = side.xp.empty((len(frames), *shape), np.uint8)
     for row in range(len(frames)):
         frames_to_rgb(
             frames[row : row + 1],
@@ -213,8 +211,8 @@ def _map_frames(frames: npt.NDArray[np.uint8], format: Format, mapping: Mapping,
     return mapped
 
 
-def _buffer(format: Format) -> _Rgb:
-    return np.empty(rgb_shape(1, width=format.width, height=format.height, layout="planar"), np.uint16)
+def _buffer(format: Format, side: Side) -> Pixels:
+    return side.xp.empty(rgb_shape(1, width=format.width, height=format.height, layout="planar"), np.uint16)
 
 
 def _choice(options: dict[str, Any], name: str, allowed: tuple[Any, ...]) -> Any:

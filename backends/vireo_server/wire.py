@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from vireo_kernels.devices import device_of
 
 from vireo_server.errors import BadInput, StageError
 
 Array = npt.NDArray[Any]
-Tensors = Mapping[str, "Array | str | list[bytes]"]
+#: An array where it lies: numpy's, or CuPy's on a CUDA device.
+Pixels = Any
+Tensors = Mapping[str, "Pixels | str | list[bytes]"]
 
 
 def _triton() -> Any:
@@ -42,12 +45,22 @@ class Request:
         self.start, self.end = bool(flags & _START), bool(flags & _END)
 
     def array(self, name: str) -> Array:
-        """A numeric input tensor; BYTES come as an object array of `bytes`."""
+        """A numeric input tensor on the host; BYTES come as an object array of `bytes`. For what is small: pixels and
+        results are asked for with `pixels`, so that what crosses to the host is counted."""
+        tensor = self._tensor(name)
+        array: Array = tensor.as_numpy() if tensor.is_cpu() else _on_device(tensor).get()
+        return array
+
+    def pixels(self, name: str) -> Pixels:
+        """A numeric input tensor on whichever side it lies, not copied: numpy's array, or CuPy's."""
+        tensor = self._tensor(name)
+        return tensor.as_numpy() if tensor.is_cpu() else _on_device(tensor)
+
+    def _tensor(self, name: str) -> Any:
         tensor = _triton().get_input_tensor_by_name(self._request, name)
         if tensor is None:
             raise BadInput(f"input {name} is missing; send every input of the model", stage=self._stage)
-        array: Array = tensor.as_numpy()
-        return array
+        return tensor
 
     def has(self, name: str) -> bool:
         """Whether an input that the model's configuration calls optional came."""
@@ -82,8 +95,8 @@ class Request:
         return bool(self._sender.is_cancelled())
 
     def answer(self, tensors: Tensors) -> None:
-        """Send the one reply of this request."""
-        outputs = [_triton().Tensor(name, _to_array(value)) for name, value in tensors.items()]
+        """Send the one reply of this request. Arrays of a CUDA device go out from there."""
+        outputs = [_to_tensor(name, value) for name, value in tensors.items()]
         self._send(_triton().InferenceResponse(output_tensors=outputs))
 
     def refuse(self, error: StageError) -> None:
@@ -124,6 +137,31 @@ def call_service(service: str, stream: str, tensors: Tensors, *, start: bool, en
     return lambda name: _triton().get_output_tensor_by_name(response, name).as_numpy()
 
 
+def crossing_counter(model: str, stage: str) -> Callable[[str, int], None]:
+    """A counter of this server's metrics: called with a direction and a number of bytes, it adds them.
+
+    There for every stage from the start, so that 0 is a reading and not a gap. One series a model, stage and direction.
+    """
+    family = _triton().MetricFamily(
+        name=CROSSINGS,
+        description="Bytes of pixels and results that a stage copied between the host's memory and a GPU's",
+        kind=_triton().MetricFamily.COUNTER,
+    )
+    metrics = {
+        direction: family.Metric(labels={"model": model, "stage": stage, "direction": direction})
+        for direction in ("to_device", "to_host")
+    }
+
+    def count(direction: str, size: int, *, family: Any = family) -> None:  # Triton wants the family to live longer
+        metrics[direction].increment(size)
+
+    return count
+
+
+CROSSINGS = "vireo_host_device_bytes"
+"""Name of the metric of `crossing_counter`."""
+
+
 def shortened(message: str) -> str:
     """A message that gRPC can carry: it takes 8 KB, and a message may quote what the caller sent."""
     data = message.encode("utf-8", errors="replace")
@@ -146,6 +184,22 @@ def log_error(message: str) -> None:
 def log_warning(message: str) -> None:
     """A line in Triton's log, as a warning."""
     _triton().Logger.log_warn(message)
+
+
+def _to_tensor(name: str, value: Pixels | str | list[bytes]) -> Any:
+    """Triton's tensor. It takes a device's array only C-contiguous, and reads it at once: so it must be finished."""
+    if isinstance(value, np.ndarray | str | list):
+        return _triton().Tensor(name, _to_array(value))
+    device = device_of("wire", name, value)
+    value = device.xp.ascontiguousarray(value)
+    device.synchronize()
+    return _triton().Tensor.from_dlpack(name, value)
+
+
+def _on_device(tensor: Any) -> Pixels:
+    from vireo_kernels.cuda.runner import import_cupy
+
+    return import_cupy("wire").from_dlpack(tensor)
 
 
 def _to_array(value: Array | str | list[bytes]) -> Array:

@@ -25,6 +25,22 @@ class Device:
     def __str__(self) -> str:
         return "the host" if self.cuda is None else f"CUDA device {self.cuda}"
 
+    @property
+    def xp(self) -> Any:
+        """The array module of this side: numpy or CuPy. Raises ImportError where CuPy is missing."""
+        if self.cuda is None:
+            return np
+        from vireo_kernels.cuda.runner import import_cupy
+
+        return import_cupy("device")
+
+    def synchronize(self) -> None:
+        """Wait until what this thread began on a CUDA device is done; the host never has anything under way."""
+        if self.cuda is not None:
+            cupy = self.xp
+            with cupy.cuda.Device(self.cuda):
+                cupy.cuda.get_current_stream().synchronize()
+
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
         """An array of this side, not initialised."""
         if self.cuda is None:

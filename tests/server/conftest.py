@@ -5,6 +5,7 @@ import json
 import sys
 import types
 from enum import Enum
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,8 +18,43 @@ class FakeTensor:
     def name(self):
         return self._name
 
+    def is_cpu(self):
+        return isinstance(self._array, np.ndarray)
+
     def as_numpy(self):
+        assert self.is_cpu(), "Triton refuses to give a tensor on a GPU as numpy's array"
         return self._array
+
+    def __dlpack_device__(self):
+        return self._array.__dlpack_device__()
+
+    def __dlpack__(self, *, stream=None):
+        return self._array.__dlpack__(stream=stream)
+
+    @classmethod
+    def from_dlpack(cls, name, array):
+        assert array.flags.c_contiguous, "Triton takes C-contiguous arrays only"
+        return cls(name, array)
+
+
+class FakeMetricFamily:
+    """Adds up; `readings` is shared by all families, as Triton's metrics are by all models."""
+
+    COUNTER = "counter"
+    readings: ClassVar[dict] = {}
+
+    def __init__(self, *, name, description, kind):
+        assert (kind, bool(description)) == (self.COUNTER, True)
+        self._name = name
+
+    def Metric(self, *, labels):  # noqa: N802 - Triton's name
+        key = (self._name, *labels.values())
+        self.readings.setdefault(key, 0)
+
+        def increment(value):
+            self.readings[key] += value
+
+        return types.SimpleNamespace(increment=increment)
 
 
 class FakeTritonError:
@@ -36,7 +72,7 @@ class FakeTritonError:
 
 class FakeResponse:
     def __init__(self, output_tensors, error=None):
-        self.tensors = {tensor.name(): tensor.as_numpy() for tensor in output_tensors}
+        self.tensors = {tensor.name(): tensor._array for tensor in output_tensors}
         self.error = error
 
 
@@ -90,6 +126,7 @@ def triton_python_backend_utils():
         return None if array is None else FakeTensor(name, array)
 
     fake.get_input_tensor_by_name = get_input_tensor_by_name
+    fake.MetricFamily = FakeMetricFamily
     fake.Logger = types.SimpleNamespace(log_error=print, log_warn=print)
     sys.modules["triton_python_backend_utils"] = fake
     yield fake

@@ -22,7 +22,9 @@ def test_an_unknown_parameter_lists_the_known_ones():
     from vireo_server.errors import SettingError
     from vireo_server.settings import DecodeSettings, read_settings
 
-    with pytest.raises(SettingError, match=r"decode: unknown parameter 'max_row'; known are codecs, idle_seconds"):
+    with pytest.raises(
+        SettingError, match=r"decode: unknown parameter 'max_row'; known are codecs, device_memory, idle_seconds"
+    ):
         read_settings(DecodeSettings, args(max_row="4"))
 
 

@@ -12,6 +12,7 @@ from vireo_media.errors import InputError, OptionError
 from vireo_media.interpolation import MOST_SLOTS, FrameRule
 from vireo_server.formats import GENERATED, REFERENCE, SOURCE, SPARE
 from vireo_server.likeness import Look
+from vireo_server.side import HOST, Border
 from vireo_server.slots import Slots, Source
 
 
@@ -19,7 +20,7 @@ def look(picture):
     height, width = picture.shape
     frame = np.zeros((height * 3 // 2, width), np.uint8)
     frame[:height] = picture
-    return Look.of(frame, width=width, height=height, pixel_format="nv12")
+    return Look.of(frame, width=width, height=height, pixel_format="nv12", border=Border(HOST, stage="preprocess"))
 
 
 def scene(number):

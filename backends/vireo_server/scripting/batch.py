@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from vireo_kernels.devices import Device, device_of
 
 from vireo_server.formats import GENERATED, SPARE
+from vireo_server.wire import Pixels
 
-Frames = npt.NDArray[np.uint8]
-Results = Mapping[str, npt.NDArray[Any]]
+Frames = Pixels
+Results = Mapping[str, Pixels]
 
 _RETURNS = (
     "allowed: None (frames edited in place), a list of {count} uint8 arrays of one size (one a frame, H x W x 3), or "
@@ -35,8 +36,9 @@ class WrongReturnError(ValueError):
 class Batch:
     """Frames of one stream, in the order in which they are shown.
 
-    `frames` is `(T, H, W, 3) uint8`, RGB, C-contiguous and writable; `pts` in units of `time_base` seconds; `kind` as
-    in TIMING: 0 source, 1 spare, 2 generated, 3 reference. `last`: no frames of the stream follow.
+    `frames` is `(T, H, W, 3) uint8`, RGB, C-contiguous and writable, on the host or a CUDA device; `pts` in units of
+    `time_base` seconds; `kind` as in TIMING: 0 source, 1 spare, 2 generated, 3 reference. `last`: no frames of the
+    stream follow.
     """
 
     frames: Frames
@@ -44,7 +46,6 @@ class Batch:
     kind: Sequence[int]
     time_base: tuple[int, int]
     last: bool = False
-    device: Literal["cpu"] = "cpu"
 
     def __post_init__(self) -> None:
         """Refuse what is no batch."""
@@ -54,21 +55,30 @@ class Batch:
         if not len(self.pts) == len(self.kind) == shape[0] > 0:
             raise ValueError(f"Batch: {len(self.pts)} pts and {len(self.kind)} kinds for {shape[0]} frames")
 
+    @property
+    def device(self) -> Device:
+        """Where the frames lie."""
+        return device_of("Batch", "frames", self.frames)
+
     def data(self, state: Any) -> dict[str, Any]:
-        """What `process` is given. A pointer for each frame: tightly packed H x W x 3, valid during the call."""
+        """What `process` is given. A pointer for each frame: tightly packed H x W x 3, valid during the call.
+
+        Frames on a device may still be being written by work on `cuda_stream`, 0: CUDA's default stream.
+        """
         frames = list(self.frames)
+        on_host = self.device.cuda is None
         return {
             "height": int(self.frames.shape[1]),
             "width": int(self.frames.shape[2]),
             "format": "RGB",
-            "data": [frame.ctypes.data for frame in frames],
+            "data": [_address(frame) for frame in frames],
             "frames": frames,
             "pts": list(self.pts),
             "time_base": self.time_base,
             "kind": list(self.kind),
             "state": state,
-            "device": self.device,
-            "cuda_stream": None,
+            "device": "cpu" if on_host else "cuda",
+            "cuda_stream": None if on_host else 0,
             "last": self.last,
             "profile": {},
         }
@@ -81,6 +91,11 @@ class Outcome:
     frames: Frames
     kind: tuple[int, ...]
     results: Results | None = None
+
+    @property
+    def xp(self) -> Any:
+        """The array module of `frames`."""
+        return device_of("Outcome", "frames", self.frames).xp
 
 
 def check(returned: Any, data: Mapping[str, Any], batch: Batch) -> Outcome:
@@ -95,7 +110,7 @@ def check(returned: Any, data: Mapping[str, Any], batch: Batch) -> Outcome:
     if returned is None:
         _check_in_place(data, batch)
         return Outcome(frames=batch.frames, kind=kind)
-    if isinstance(returned, np.ndarray) and returned.ndim == 4:
+    if getattr(returned, "ndim", None) == 4 and hasattr(returned, "__dlpack_device__"):
         returned = list(returned)
     if not isinstance(returned, list | tuple):
         raise WrongReturnError(
@@ -126,12 +141,9 @@ def _check_in_place(data: Mapping[str, Any], batch: Batch) -> None:
     count = len(batch.pts)
     for index in range(count):
         frame = frames[index] if isinstance(frames, list) and len(frames) == count else None
-        same = isinstance(frame, np.ndarray) and frame.ctypes.data == batch.frames[index].ctypes.data
-        if (
-            not same
-            or not isinstance(pointers, list)
-            or pointers[index : index + 1] != [batch.frames[index].ctypes.data]
-        ):
+        address = _address(batch.frames[index])
+        same = isinstance(frame, type(batch.frames)) and _address(frame) == address
+        if not same or not isinstance(pointers, list) or pointers[index : index + 1] != [address]:
             raise WrongReturnError(
                 f"data['frames'][{index}] or data['data'][{index}] was replaced, which changes no picture; write into "
                 f"the frame (data['frames'][{index}][...] = picture), or return a list of {count} arrays"
@@ -144,7 +156,7 @@ def _frames(returned: Sequence[Any], kind: Sequence[int]) -> Frames:
             f"process returned {len(returned)} frames for {len(kind)}; allowed: one for each, in order; a service "
             "that gives fewer or more pictures marks spare ones, see data['kind']"
         )
-    pictures: dict[int, npt.NDArray[Any]] = {}
+    pictures: dict[int, Pixels] = {}
     for index, item in enumerate(returned):
         if item is None and kind[index] not in (SPARE, 3):
             raise WrongReturnError(
@@ -155,24 +167,29 @@ def _frames(returned: Sequence[Any], kind: Sequence[int]) -> Frames:
             pictures[index] = _picture(index, item)
     if not pictures:
         return np.zeros((len(kind), 1, 1, 3), np.uint8)
-    first, shape = next((index, picture.shape) for index, picture in pictures.items())
-    frames = np.zeros((len(kind), *shape), np.uint8)
+    first, shape = next((index, tuple(picture.shape)) for index, picture in pictures.items())
+    device = device_of("process", "frames", pictures[first])
+    frames = device.xp.zeros((len(kind), *shape), np.uint8)
     for index, picture in pictures.items():
-        if picture.shape != shape:
+        if tuple(picture.shape) != shape:
             raise WrongReturnError(
                 f"frame {index} of the returned list is {_size(picture.shape)}, frame {first} is {_size(shape)}; "
                 "allowed: one size for all frames of a stream"
+            )
+        if device_of("process", "frames", picture) != device:
+            raise WrongReturnError(
+                f"frame {index} of the returned list is not where frame {first} is; allowed: all on {device}"
             )
         frames[index] = picture
     return frames
 
 
-def _picture(index: int, item: Any) -> npt.NDArray[Any]:
-    if not isinstance(item, np.ndarray) and not hasattr(item, "__array__"):
+def _picture(index: int, item: Any) -> Pixels:
+    if not isinstance(item, np.ndarray) and not hasattr(item, "__array__") and not hasattr(item, "__dlpack__"):
         raise WrongReturnError(
             f"frame {index} of the returned list is {type(item).__name__}; allowed: an H x W x 3 uint8 array"
         )
-    array = np.asarray(item)
+    array = _array(item)
     if array.dtype != np.uint8:
         raise WrongReturnError(
             f"frame {index} of the returned list is {array.dtype}; allowed: uint8, 0 to 255; write "
@@ -193,11 +210,11 @@ def _picture(index: int, item: Any) -> npt.NDArray[Any]:
 def _results(returned: Mapping[Any, Any], count: int) -> Results:
     if not returned:
         raise WrongReturnError(f"process returned an empty dict; {_RETURNS.format(count=count)}")
-    results: dict[str, npt.NDArray[Any]] = {}
+    results: dict[str, Pixels] = {}
     for name, value in returned.items():
         if not isinstance(name, str) or not name:
             raise WrongReturnError(f"process returned a dict with the key {name!r}; allowed: names as text")
-        array = np.asarray(value)
+        array = _array(value)
         if array.dtype.kind not in "buif":
             raise WrongReturnError(f"result {name!r} is {array.dtype}; allowed: numbers, an array of {count} rows")
         if array.ndim == 0 or len(array) != count:
@@ -206,6 +223,18 @@ def _results(returned: Mapping[Any, Any], count: int) -> Results:
             )
         results[name] = array
     return results
+
+
+def _array(value: Any) -> Pixels:
+    """numpy's array; what lies on a CUDA device (CuPy's, PyTorch's) as CuPy's, there."""
+    if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack_device__"):
+        return np.asarray(value)
+    device = device_of("process", "result", value)
+    return np.asarray(value) if device.cuda is None else device.xp.from_dlpack(value)
+
+
+def _address(frame: Pixels) -> int:
+    return int(frame.ctypes.data if isinstance(frame, np.ndarray) else frame.data.ptr)
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -26,6 +26,7 @@ from vireo_server.formats import UNKNOWN
 from vireo_server.scripting.batch import Batch, Outcome, WrongReturnError, check
 from vireo_server.scripting.script import STAGE, Script
 from vireo_server.settings import ScriptSettings
+from vireo_server.side import HOST, Side
 
 _R = TypeVar("_R")
 _LOOK_SECONDS = 0.5
@@ -39,6 +40,7 @@ class ScriptHost:
         settings: how it is called.
         busy: marks the time in which it computes.
         note: says once what whoever runs the server should know.
+        side: where the service keeps its pixels.
 
     Raises:
         SettingError: the script does not load, or fails in `setup`, `warmup`, or with a batch of a warm-up size.
@@ -51,8 +53,9 @@ class ScriptHost:
         *,
         busy: Callable[[], AbstractContextManager[None]] = nullcontext,
         note: Callable[[str], None] = lambda text: None,
+        side: Side = HOST,
     ) -> None:
-        self.settings, self._note = settings, note
+        self.settings, self._note, self._side = settings, note, side
         #: Seconds that `import`, `setup`, `warmup` and the warm-up batches took.
         self.preparation: dict[str, float] = {}
         self._busy = busy
@@ -75,6 +78,11 @@ class ScriptHost:
     def name(self) -> str:
         """The script's file name."""
         return self._script.path.name
+
+    @property
+    def side(self) -> Side:
+        """Where the script's frames are: the service's side if it takes them there, else the host."""
+        return self._side if self._script.takes_device_arrays else HOST
 
     @property
     def fills_slots(self) -> bool:
@@ -135,6 +143,7 @@ class ScriptHost:
         return outcome, times
 
     def _run(self) -> None:
+        self._side.enter()
         while (item := self._calls.get()) is not None:
             future, function = item
             try:
@@ -155,6 +164,7 @@ class ScriptHost:
         """A batch of one real shape, as a stream of its own: what compiles does it now, and what fails says so."""
         count = frames_a_batch(self.settings, width=width, height=height)
         frames = np.random.default_rng(0).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+        frames = self.side.xp.asarray(frames)
         batch = Batch(frames=frames, pts=range(count), kind=[0] * count, time_base=(1, 25), last=True)
         began = time.perf_counter()
         try:

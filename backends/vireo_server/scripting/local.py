@@ -43,7 +43,7 @@ from vireo_server.scripting.profile import Profile
 from vireo_server.scripting.stage import PROFILING, ScriptStage
 from vireo_server.sequences import Stage, Streams
 from vireo_server.settings import DecodeSettings, EncodeSettings, PreprocessSettings, ScriptSettings
-from vireo_server.wire import Array, Request, Tensors
+from vireo_server.wire import Array, Pixels, Request, Tensors
 
 #: Suffix of an output that takes numbers instead of a video.
 RESULTS = ".npz"
@@ -294,7 +294,11 @@ class _LocalRequest(Request):
             array = np.empty(len(value), np.object_)
             array[:] = value
             return array
-        return value
+        return value  # type: ignore[no-any-return]
+
+    def pixels(self, name: str) -> Pixels:
+        """See `Request.pixels`."""
+        return self._tensors[name]
 
     @property
     def cancelled(self) -> bool:

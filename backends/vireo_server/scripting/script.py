@@ -24,6 +24,7 @@ from vireo_server.errors import BadInput, ScriptFailed, SettingError, StageError
 
 STAGE = "script"
 PACKAGES = "packages"
+_DEVICES = ("cpu", "cuda")
 _FUNCTIONS = ("setup", "warmup", "configure", "process")
 _names = (f"vireo_script_{number}" for number in itertools.count())
 
@@ -57,6 +58,8 @@ class Script:
                 f"{path.name} has no function process(data, profiling=False), the one that must be there; of setup, "
                 f"warmup, configure and process it has {found}"
             )
+        if getattr(self._module, "DEVICE", _DEVICES[0]) not in _DEVICES:
+            raise SettingError(f"{path.name}: DEVICE is {self._module.DEVICE!r}; allowed: {', '.join(_DEVICES)}")
         self._takes_profiling = _takes(self._function("process"), "profiling")
 
     @property
@@ -68,6 +71,11 @@ class Script:
     def fills_slots(self) -> bool:
         """Whether it wants empty frames between the sources: it says `SLOTS = True`."""
         return getattr(self._module, "SLOTS", False) is True
+
+    @property
+    def takes_device_arrays(self) -> bool:
+        """Whether, in a service on a GPU, it takes its frames as they are there: it says `DEVICE = "cuda"`."""
+        return getattr(self._module, "DEVICE", _DEVICES[0]) == _DEVICES[1]
 
     def setup(self, config: str) -> None:
         """Call `setup(config)`, a JSON string. Raises SettingError."""

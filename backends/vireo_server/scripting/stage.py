@@ -32,6 +32,7 @@ from vireo_server.scripting.host import ScriptHost, ScriptStream, frames_a_batch
 from vireo_server.scripting.script import STAGE
 from vireo_server.scripting.waiting import Waited, Waiting
 from vireo_server.sequences import Stage
+from vireo_server.side import HOST, Border, Side
 from vireo_server.tags import NOTHING
 from vireo_server.wire import Request, Tensors
 
@@ -49,6 +50,7 @@ class ScriptStage(Stage):
         results: what the script must return where numbers are wanted; empty where a video is.
         collect: takes the pts and results of each batch instead, whatever they are called.
         is_abandoned: says of a stream that nobody waits for it any more; such a one takes no turn.
+        side: where the service keeps its pixels. A script that does not take them there is given copies on the host.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class ScriptStage(Stage):
         results: Sequence[Result] = (),
         collect: Callable[[tuple[int, ...], Results], None] | None = None,
         is_abandoned: Callable[[str], bool] = lambda stream: False,
+        side: Side = HOST,
     ) -> None:
+        self._border = Border(side, stage=STAGE)
         self._host, self._collect, self._is_abandoned = host, collect, is_abandoned
         self._results = results
         self._stream: ScriptStream | None = None
@@ -96,7 +100,7 @@ class ScriptStage(Stage):
                 stage=STAGE,
             )
         rows = timing[timing[:, PTS] != UNKNOWN] if self._has_slots else timing[timing[:, ROW] >= 0]
-        done = [self._process(batch, last=False) for batch in self._batches(request.array("INPUT"), rows)]
+        done = [self._process(batch, last=False) for batch in self._batches(self._pictures(request), rows)]
         if request.end and self._waiting is not None and self._waiting.is_begun():
             done.append(self._process(self._waiting.take(), last=True))
         parts = [part for part in done if part is not None]
@@ -127,11 +131,16 @@ class ScriptStage(Stage):
                 height, width = pictures.shape[1:3]
                 count = frames_a_batch(self._host.settings, width=width, height=height)
                 slots = MOST_SLOTS if self._has_slots else 0
-                self._waiting = Waiting(count, slots=slots, shape=pictures.shape[1:])
+                self._waiting = Waiting(count, slots=slots, shape=pictures.shape[1:], xp=self._host.side.xp)
             if picture is not None and self._waiting.is_full():
                 full.append(self._waiting.take(before=(picture, row)))
             self._waiting.add(picture, row)
         return full
+
+    def _pictures(self, request: Request) -> Frames:
+        """INPUT, where the script wants it."""
+        pictures = request.pixels("INPUT")
+        return self._border.to_host(pictures) if self._host.side.is_host else self._border.bring(pictures)
 
     def _nothing(self) -> dict[str, Any]:
         """One row of nothing for each tensor."""
@@ -154,7 +163,7 @@ class ScriptStage(Stage):
         if self._has_slots:
             made = (kind == GENERATED) & (shown[:, KIND] == SPARE)
             place = np.where(kind == SOURCE, UNTOUCHED, np.where(made, np.cumsum(made) - 1, NO_PICTURE))
-            pictures = outcome.frames[: len(shown)][made]
+            pictures = outcome.frames[: len(shown)][outcome.xp.asarray(made)]
         else:
             place = np.where(np.isin(kind, (SOURCE, GENERATED)), np.arange(len(shown)), NO_PICTURE)
             pictures = outcome.frames if (place >= 0).any() else outcome.frames[:0]
@@ -197,10 +206,11 @@ class ScriptStage(Stage):
                 f"exactly {wanted}, as the outputs in the model's configuration",
                 stage=STAGE,
             )
+        results = {name: self._border.to_host(values) for name, values in outcome.results.items()}
         for result in self._results:
-            if misfit := result.misfit(outcome.results[result.name]):
+            if misfit := result.misfit(results[result.name]):
                 raise ScriptFailed(f"{self._host.name}: process returned {result.name} as {misfit}", stage=STAGE)
-        return outcome.results
+        return results
 
     def _give_numbers(self, parts: list[tuple[Results, _Timing]]) -> Tensors:
         format = self._reported(self._format)
@@ -218,7 +228,7 @@ class ScriptStage(Stage):
         if self._profiling and self._profile:
             format = replace(format, report={**format.report, "profile": self._profile})
         self._profile = {}
-        return format
+        return replace(format, report=self._border.told(format.report))
 
     def _check_size(self, pictures: Frames, pts: int) -> None:
         height, width = pictures.shape[1:3]
@@ -232,6 +242,12 @@ class ScriptStage(Stage):
                 seconds=float(pts * self._format.time_base[0] / self._format.time_base[1]),
             )
 
+    def _joined(self, pictures: list[Frames]) -> Frames:
+        """Several batches' pictures in one array; a script may have returned some of them elsewhere than others."""
+        if all(isinstance(part, np.ndarray) for part in pictures):
+            return np.concatenate(pictures)
+        return self._border.side.xp.concatenate([self._border.bring(part) for part in pictures])
+
     def _give(self, done: list[tuple[Frames, _Timing]]) -> Tensors:
         format = self._reported(replace(self._format, layout="interleaved"))
         pictures, rows, first = [], [_SPARE_ROW], 0
@@ -241,7 +257,7 @@ class ScriptStage(Stage):
             rows.append(timing)
             if len(frames):  # Batches without a picture may have another size than those with one.
                 pictures.append(frames)
-        output = _NO_PICTURE if not pictures else pictures[0] if len(pictures) == 1 else np.concatenate(pictures)
+        output = _NO_PICTURE if not pictures else pictures[0] if len(pictures) == 1 else self._joined(pictures)
         timing = rows[0] if len(rows) == 1 else np.concatenate(rows[1:])
         return {"OUTPUT": output, "TIMING": timing, "FORMAT": format.to_json()}
 

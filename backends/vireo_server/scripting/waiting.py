@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,8 @@ class Waited:
 
 
 class Waiting:
-    """Rows copied out of Triton's memory, up to `size` frames, and the slots behind the last of them.
+    """Rows copied out of Triton's memory, up to `size` frames, and the slots behind the last of them; `xp` is the array
+    module of where they are kept.
 
     # Note [Why buffers are used again]
     A batch of 1080p frames has 100 MB, and memory that is new costs as much as the copy into it (2.2 to 3 ms a frame
@@ -43,7 +45,8 @@ class Waiting:
     answered from, and the script kept none of its frames.
     """
 
-    def __init__(self, size: int, *, slots: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, size: int, *, slots: int, shape: tuple[int, ...], xp: Any = np) -> None:
+        self._xp = xp
         self._size, self._shape = size, (size + slots + bool(slots), *shape)
         self._buffers: list[Frames] = []
         self._start()
@@ -86,7 +89,7 @@ class Waiting:
             # The list and the argument of getrefcount; a view would be a third.
             if sys.getrefcount(self._buffers[index]) == 2:
                 return self._buffers[index]
-        self._buffers = [*self._buffers[-1:], np.empty(self._shape, np.uint8)]
+        self._buffers = [*self._buffers[-1:], self._xp.empty(self._shape, np.uint8)]
         return self._buffers[-1]
 
     def _ends_with_slots(self) -> bool:

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""The border between host and device, and how tensors lie on either side of it."""
+
+import sys
+
+import numpy as np
+from vireo_server.side import HOST, Border, Side, side_of
+from vireo_server.wire import Request
+
+PICTURE = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+
+
+def test_what_crosses_is_counted_and_what_lies_there_is_not_touched(machine, side):
+    told = []
+    border = Border(Side(device=side.device, count=lambda *one: told.append(one)), stage="preprocess")
+    on_device = border.bring(PICTURE)
+    assert border.bring(on_device) is on_device
+    back = border.to_host(on_device)
+    np.testing.assert_array_equal(back, PICTURE)
+    assert border.to_host(back) is back
+    assert machine.crossed == {"to_device": 24, "to_host": 24}
+    assert told == [("to_device", 24), ("to_host", 24)]
+    assert border.told({"pending": 1, "crossed": {"decode": {"to_device": 0, "to_host": 0}}}) == {
+        "pending": 1,
+        "crossed": {
+            "decode": {"to_device": 0, "to_host": 0},
+            "preprocess": {"to_device": 24, "to_host": 24},
+        },
+    }
+    assert border.told({}) == {"crossed": {"preprocess": {"to_device": 0, "to_host": 0}}}
+
+
+def test_on_the_host_nothing_crosses_and_nothing_is_said():
+    border = Border(HOST, stage="preprocess")
+    assert border.bring(PICTURE) is PICTURE
+    assert border.told({"pending": 0}) == {"pending": 0}
+
+
+def test_a_stage_on_the_host_fetches_what_came_on_a_device_and_says_so(machine, side):
+    given = Border(side, stage="decode").bring(PICTURE)
+    border = Border(HOST, stage="encode")
+    np.testing.assert_array_equal(border.bring(given), PICTURE)
+    assert border.told({}) == {"crossed": {"encode": {"to_device": 0, "to_host": 24}}}
+
+
+def test_tensors_come_and_go_on_either_side(machine, side, request_of, triton_python_backend_utils):
+    given = Border(side, stage="decode").bring(PICTURE)
+    fake = request_of({"FRAMES": given, "TIMING": np.zeros((1, 4), np.int64)}, chunk=0)
+    request = Request(fake, stage="preprocess")
+    frames = request.pixels("FRAMES")
+    assert frames.__dlpack_device__() == (2, 0)
+    waits = machine.waits
+    request.answer({"INPUT": frames.transpose(2, 0, 1), "TIMING": request.array("TIMING")})
+    assert machine.waits == waits + 1, "Triton reads at once, so the device is waited for"
+    sent = fake.wait().tensors
+    np.testing.assert_array_equal(sent["INPUT"]._values, PICTURE.transpose(2, 0, 1))
+    assert isinstance(sent["TIMING"], np.ndarray)
+    assert machine.crossed == {"to_device": 24, "to_host": 0}
+
+
+def instance(kind):
+    return {"model_name": "m", "model_instance_kind": kind, "model_instance_device_id": "1"}
+
+
+def test_a_process_works_where_triton_put_it(machine, monkeypatch, triton_python_backend_utils):
+    pools = []
+    pool = type("Pool", (), {"set_limit": lambda self, *, fraction: pools.append(fraction)})
+    monkeypatch.setattr(machine, "get_default_memory_pool", pool, raising=False)
+    assert side_of(instance("CPU"), stage="decode").is_host
+    side = side_of(instance("GPU"), stage="decode", share=0.25)
+    assert (side.device.cuda, pools) == (1, [0.25])
+    Border(side, stage="decode")._count("to_host", 7)
+    readings = triton_python_backend_utils.MetricFamily.readings
+    assert readings["vireo_host_device_bytes", "m", "decode", "to_host"] == 7
+    assert readings["vireo_host_device_bytes", "m", "decode", "to_device"] == 0
+
+
+def test_a_gpu_without_cupy_is_said_and_the_host_works(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert side_of(instance("GPU"), stage="decode").is_host
+    said = capsys.readouterr().out
+    assert "m: Triton placed it on GPU 1, but it works on the host: " in said
+    assert "pip install cupy-cuda12x" in said
