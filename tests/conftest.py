@@ -25,7 +25,7 @@ class _Graph:
 
     def __init__(self, dtype: type) -> None:
         self.dtype, self.nodes, self.weights = dtype, [], []
-        self._random = np.random.default_rng(1)
+        self.random = np.random.default_rng(1)
 
     def node(self, kind: str, *inputs: str, **attributes: object) -> str:
         name = f"{kind}_{len(self.nodes)}"
@@ -38,8 +38,8 @@ class _Graph:
         return name
 
     def convolution(self, source: str, inputs: int, outputs: int) -> str:
-        weight = self._random.normal(0, (2 / inputs / 9) ** 0.5, (outputs, inputs, 3, 3))
-        names = self.weight(weight), self.weight(self._random.normal(0, 0.05, outputs))
+        weight = self.random.normal(0, (2 / inputs / 9) ** 0.5, (outputs, inputs, 3, 3))
+        names = self.weight(weight), self.weight(self.random.normal(0, 0.05, outputs))
         return self.node("Conv", source, *names, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
 
     def enlarged(self, source: str, scale: int) -> str:
@@ -51,11 +51,15 @@ class _Graph:
     def scaled(self, source: str, factor: float) -> str:
         return self.node("Mul", source, self.weight(np.array(factor)))
 
-    def save(self, path: Path, output: str) -> Path:
+    def whole(self, *values: int) -> str:
+        return self.weight(np.array(values), np.int64)
+
+    def save(self, path: Path, output: str, size: tuple[int, int] | None) -> Path:
         kind = TensorProto.FLOAT if self.dtype is np.float32 else TensorProto.FLOAT16
         self.nodes.append(helper.make_node("Identity", [output], ["output"]))
+        ends = (1, 3, *size) if size else ("batch", 3, "height", "width")
         sides = (
-            [helper.make_tensor_value_info("input", kind, ("batch", 3, "height", "width"))],
+            [helper.make_tensor_value_info("input", kind, ends)],
             [helper.make_tensor_value_info("output", kind, ("batch", 3, "height_out", "width_out"))],
         )
         graph = helper.make_graph(self.nodes, "exported", *sides, self.weights)
@@ -74,12 +78,29 @@ def _srvgg(graph: _Graph, scale: int) -> str:
     return graph.node("Add", shuffled, graph.enlarged("input", scale))
 
 
-def _rrdb(graph: _Graph, scale: int) -> str:
+def _folded_as_pytorch_does(graph: _Graph, size: tuple[int, int] | None) -> str:
+    """Pixel unshuffle by 2 of the input: reshaped by sizes that are computed, or by numbers."""
+    if size is None:
+        shape = graph.node("Shape", "input")
+        batch = graph.node("Slice", shape, graph.whole(0), graph.whole(1))
+        halves = graph.node("Div", graph.node("Slice", shape, graph.whole(2), graph.whole(4)), graph.whole(2))
+        height, width = (graph.node("Slice", halves, graph.whole(n), graph.whole(n + 1)) for n in (0, 1))
+        two = graph.whole(2)
+        parts = graph.node("Concat", batch, graph.whole(3), height, two, width, two, axis=0)
+        whole = graph.node("Concat", batch, graph.whole(12), halves, axis=0)
+    else:
+        parts = graph.whole(1, 3, size[0] // 2, 2, size[1] // 2, 2)
+        whole = graph.whole(1, 12, size[0] // 2, size[1] // 2)
+    return graph.node(
+        "Reshape", graph.node("Transpose", graph.node("Reshape", "input", parts), perm=[0, 1, 3, 5, 2, 4]), whole
+    )
+
+
+def _rrdb(graph: _Graph, scale: int, folded: str) -> str:
     """RRDB's form: a dense block with LeakyReLU scaled by 0.2, then nearest enlargement and convolutions.
 
     As Real-ESRGAN does for x2, the input is folded by pixel unshuffle to half the size, and enlarged twice.
     """
-    folded = graph.node("SpaceToDepth", "input", blocksize=2)
     first = graph.convolution(folded, 12, 8)
     grown = [first]
     for _ in range(2):
@@ -94,13 +115,31 @@ def _rrdb(graph: _Graph, scale: int) -> str:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """`exported("srvgg", scale=4, dtype=np.float16)`: the ONNX file of such a network."""
+    """`exported("srvgg", scale=4, dtype=np.float16)`: the ONNX file of such a network. Of "rrdb" the input is folded by
+    one operator, of "rrdb_reshaped" as PyTorch does it. With a `size`, (height, width), it has no free axes."""
     folder = tmp_path_factory.mktemp("exported")
 
-    def make(form: str, *, scale: int = 2, dtype: type = np.float32) -> Path:
+    def make(form: str, *, scale: int = 2, dtype: type = np.float32, size: tuple[int, int] | None = None) -> Path:
         graph = _Graph(dtype)
-        output = {"srvgg": _srvgg, "rrdb": _rrdb}[form](graph, scale)
-        return graph.save(folder / f"{form}_x{scale}_{dtype.__name__}.onnx", output)
+        if form == "srvgg":
+            output = _srvgg(graph, scale)
+        elif form == "rrdb":
+            output = _rrdb(graph, scale, graph.node("SpaceToDepth", "input", blocksize=2))
+        else:
+            output = _rrdb(graph, scale, _folded_as_pytorch_does(graph, size))
+        sides = "x".join(map(str, size or ()))
+        return graph.save(folder / f"{form}_x{scale}_{dtype.__name__}_{sides}.onnx", output, size)
+
+    return make
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Callable[[Callable[[_Graph], str]], Path]:
+    """`drawn(form)`: the ONNX file of what the function `form` draws; it is given the graph and names its output."""
+
+    def make(form: Callable[[_Graph], str]) -> Path:
+        graph = _Graph(np.float32)
+        return graph.save(tmp_path / "exported.onnx", form(graph), None)
 
     return make
 

@@ -4,8 +4,7 @@
 from pathlib import Path
 
 from vireo_server.heartbeat import Heartbeat
-from vireo_server.inference import infer
-from vireo_server.runtimes import load_runtime
+from vireo_server.inference import infer, load_network
 from vireo_server.settings import NetworkSettings, read_settings
 from vireo_server.wire import Request, log_warning
 
@@ -17,16 +16,12 @@ class TritonPythonModel:
         settings = read_settings(NetworkSettings, args)
         folder = Path(args["model_repository"]) / args["model_version"]
         self.model = args["model_name"]
-        self.runtime = load_runtime(
-            settings.runtime,
+        self.runtime = load_network(
+            settings,
             folder / settings.file,
-            threads=settings.threads,
-            interface=settings.interface,
-            bits=settings.bits,
-            engine=settings.engine,
-            limits=settings.limits,
             device=int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None,
             note=lambda text: log_warning(f"{self.model}: {text}"),
+            progress=lambda: self.heartbeat.progress(),
         )
         self.heartbeat = Heartbeat(self.model)
 

@@ -8,32 +8,70 @@ casting and scaling belong inside the graph, and a network whose graph has them 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vireo_server.errors import SettingError
 from vireo_server.formats import Bits
 from vireo_server.interpolation_input import interpolation_input
-from vireo_server.settings import Interface
+
+if TYPE_CHECKING:
+    from vireo_server.settings import Interface
 
 #: Half precision is too coarse for 16 bits, and for PQ's arithmetic.
 _FLOATS: dict[Bits, tuple[str, ...]] = {8: ("FLOAT", "FLOAT16"), 16: ("FLOAT",)}
+#: The first in which Clip takes its limits as inputs and Round is there.
+_OLDEST_OPSET = 11
+_ORDERS = ("rgb", "bgr")
 
 
-def adapt(path: Path, *, bits: Bits = 8, interface: Interface = "picture", wide: bool = False) -> bytes:
+@dataclass(frozen=True, kw_only=True)
+class Convention:
+    """What a network's numbers stand for: `black` and `white` are the values of these in floating point, and `order`
+    is that of the channels.
+
+    Raises:
+        SettingError: a value that cannot be.
+    """
+
+    black: float = 0.0
+    white: float = 1.0
+    order: str = "rgb"
+
+    def __post_init__(self) -> None:
+        if not self.black < self.white:
+            raise SettingError(
+                f"parameters black and white are {self.black:g} and {self.white:g}; allowed: the smaller one first, as "
+                "0 and 1, 0 and 255, -1 and 1"
+            )
+        if self.order not in _ORDERS:
+            raise SettingError(f"parameter order is {self.order!r}; allowed: {', '.join(_ORDERS)}")
+
+
+def adapt(
+    path: Path,
+    *,
+    bits: Bits = 8,
+    interface: Interface = "picture",
+    convention: Convention | None = None,
+    wide: bool = False,
+) -> bytes:
     """An ONNX network as bytes, with UINT8 (or UINT16, by `bits`) pictures `(N, C, H, W)` as input; its output is
     such pictures or numbers. `wide`: INT32 instead of UINT16, for runtimes that do not have that.
 
     Beside the picture it may take rows of numbers, FLOAT `(N, K)`, which are left as they are. With interface
     "interpolation" its input are the planes of RIFE's files; see `interpolation_input`.
 
-    A floating-point input is taken as RGB in 0..1: `cast(x) / 255` (65535) goes before it; a floating-point output
-    likewise: `cast(round(clip(y, 0, 1) * 255))` goes behind it, rounding half to even as `torch.round` does. An output
+    A floating-point input is taken as RGB in 0..1, or as `convention` says: `cast(x) / 255` (65535) goes before it; a
+    floating-point output likewise: `cast(round(clip(y, 0, 1) * 255))` goes behind it, rounding half to even as
+    `torch.round` does. Where colours come last, `(N, H, W, 3)`, as TensorFlow has them, they are transposed. An output
     that is no picture, with another number of dimensions than four, stays as it is. Weights stored beside the file are
     read with it.
 
     Raises:
-        SettingError: not ONNX, or not one picture in and one result out.
+        SettingError: not ONNX, too old, or not one picture in and one result out.
     """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -42,7 +80,15 @@ def adapt(path: Path, *, bits: Bits = 8, interface: Interface = "picture", wide:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, OSError) as error:
-        raise SettingError(f"{path} is not a valid ONNX network ({error}); export it again") from error
+        raise SettingError(
+            f"{path} is not a valid ONNX network ({error}); export it again, and keep the file of its "
+            "weights beside it where there is one"
+        ) from error
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), _OLDEST_OPSET)
+    if opset < _OLDEST_OPSET:
+        raise SettingError(
+            f"{path} is of opset {opset}; allowed: {_OLDEST_OPSET} or later; export it again with opset_version=17"
+        )
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
     outputs = list(model.graph.output)
@@ -60,9 +106,9 @@ def adapt(path: Path, *, bits: Bits = 8, interface: Interface = "picture", wide:
         interpolation_input(onnx, model, path, pictures[0])
     else:
         _check_shape(path, pictures[0], what="input")
-        _adapt_input(onnx, model, path, pictures[0], bits)
+        _adapt_input(onnx, model, path, pictures[0], bits, convention or Convention())
     if not numbers:
-        _adapt_output(onnx, model, path, outputs[0], bits)
+        _adapt_output(onnx, model, path, outputs[0], bits, convention or Convention())
     if wide and bits > 8:
         _widen(onnx, model, bits)
     return bytes(model.SerializeToString())
@@ -90,12 +136,18 @@ def _check_shape(path: Path, value: Any, *, what: str) -> None:
         return  # An exporter may leave it open; it is seen with the first picture.
     # A network that takes UINT8 was made for a service and may take windows; a floating-point one is one of pictures.
     as_made = value.type.tensor_type.elem_type == 2
-    if len(dims) != 4 or (dims[1].HasField("dim_value") and dims[1].dim_value != 3 and not as_made):
+    planar = len(dims) == 4 and (not dims[1].HasField("dim_value") or dims[1].dim_value == 3 or as_made)
+    if not planar and not _has_colours_last(value):
         shape = [dim.dim_value or dim.dim_param or "?" for dim in dims]
         raise SettingError(
-            f"{path}: {what} {value.name!r} has the shape {shape}; allowed: [N, 3, H, W], planar RGB, or any number of "
-            "channels of UINT8"
+            f"{path}: {what} {value.name!r} has the shape {shape}; allowed: [N, 3, H, W], planar RGB, or "
+            "[N, H, W, 3], or any number of channels of UINT8"
         )
+
+
+def _has_colours_last(value: Any) -> bool:
+    dims = value.type.tensor_type.shape.dim
+    return len(dims) == 4 and dims[3].dim_value == 3 and dims[1].dim_value != 3
 
 
 def _floating(onnx: Any, path: Path, value: Any, bits: Bits) -> bool:
@@ -113,38 +165,78 @@ def _integer(onnx: Any, bits: Bits) -> int:
     return int(onnx.TensorProto.DataType.Value(f"UINT{bits}"))
 
 
-def _adapt_input(onnx: Any, model: Any, path: Path, value: Any, bits: Bits) -> None:
-    if not _floating(onnx, path, value, bits):
+#: A node between what a stage hands over and what the file has: its kind, its further inputs, its attributes.
+_Step = tuple[str, Sequence[Any], dict[str, Any]]
+
+
+def _adapt_input(onnx: Any, model: Any, path: Path, value: Any, bits: Bits, convention: Convention) -> None:
+    kind, steps = value.type.tensor_type.elem_type, _reordered(onnx, convention)
+    if _floating(onnx, path, value, bits):
+        levels = (1 << bits) - 1
+        steps.append(("Cast", [], {"to": kind}))
+        steps.append(
+            ("Mul", [onnx.helper.make_tensor("", kind, [], [(convention.white - convention.black) / levels])], {})
+        )
+        if convention.black:
+            steps.append(("Add", [onnx.helper.make_tensor("", kind, [], [convention.black])], {}))
+    dims = value.type.tensor_type.shape.dim
+    if _has_colours_last(value):
+        steps.append(("Transpose", [], {"perm": [0, 2, 3, 1]}))
+        planar = [dims[0], dims[3], dims[1], dims[2]]
+        value.type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto(dim=planar))
+    if not steps:
         return
-    helper, kind, name = onnx.helper, value.type.tensor_type.elem_type, value.name
-    scale = helper.make_tensor("vireo_scale_in", kind, [], [1 / ((1 << bits) - 1)])
-    model.graph.initializer.append(scale)
-    nodes = [
-        helper.make_node("Cast", ["vireo_input"], ["vireo_cast"], to=kind),
-        helper.make_node("Mul", ["vireo_cast", "vireo_scale_in"], [name]),
-    ]
-    for node in reversed(nodes):
-        model.graph.node.insert(0, node)
+    for place, node in enumerate(_nodes(onnx, model, steps, source="vireo_input", target=value.name)):
+        model.graph.node.insert(place, node)
     value.name = "vireo_input"
     value.type.tensor_type.elem_type = _integer(onnx, bits)
 
 
-def _adapt_output(onnx: Any, model: Any, path: Path, value: Any, bits: Bits) -> None:
-    if not _floating(onnx, path, value, bits):
+def _adapt_output(onnx: Any, model: Any, path: Path, value: Any, bits: Bits, convention: Convention) -> None:
+    kind, steps = value.type.tensor_type.elem_type, list[_Step]()
+    if _has_colours_last(value):
+        steps.append(("Transpose", [], {"perm": [0, 3, 1, 2]}))
+        value.type.tensor_type.ClearField("shape")
+    if _floating(onnx, path, value, bits):
+        black, white, most = (
+            onnx.helper.make_tensor("", kind, [], [number])
+            for number in (
+                convention.black,
+                convention.white,
+                ((1 << bits) - 1) / (convention.white - convention.black),
+            )
+        )
+        steps.append(("Clip", [black, white], {}))
+        steps += [("Sub", [black], {})] if convention.black else []
+        steps += [("Mul", [most], {}), ("Round", [], {}), ("Cast", [], {"to": _integer(onnx, bits)})]
+    steps += _reordered(onnx, convention)
+    if not steps:
         return
-    helper, kind, name = onnx.helper, value.type.tensor_type.elem_type, value.name
-    for label, number in (("vireo_zero", 0.0), ("vireo_one", 1.0), ("vireo_scale_out", (1 << bits) - 1.0)):
-        model.graph.initializer.append(helper.make_tensor(label, kind, [], [number]))
-    model.graph.node.extend(
-        [
-            helper.make_node("Clip", [name, "vireo_zero", "vireo_one"], ["vireo_clipped"]),
-            helper.make_node("Mul", ["vireo_clipped", "vireo_scale_out"], ["vireo_scaled"]),
-            helper.make_node("Round", ["vireo_scaled"], ["vireo_rounded"]),
-            helper.make_node("Cast", ["vireo_rounded"], ["vireo_output"], to=_integer(onnx, bits)),
-        ]
-    )
+    model.graph.node.extend(_nodes(onnx, model, steps, source=value.name, target="vireo_output"))
     value.name = "vireo_output"
     value.type.tensor_type.elem_type = _integer(onnx, bits)
+
+
+def _reordered(onnx: Any, convention: Convention) -> list[_Step]:
+    if convention.order == "rgb":
+        return []
+    backwards = onnx.helper.make_tensor("", onnx.TensorProto.INT64, [3], [2, 1, 0])
+    return [("Gather", [backwards], {"axis": 1})]
+
+
+def _nodes(onnx: Any, model: Any, steps: Sequence[_Step], *, source: str, target: str) -> list[Any]:
+    """The steps one behind the other, from the tensor `source` to the tensor `target`."""
+    nodes = []
+    for place, (kind, constants, attributes) in enumerate(steps):
+        inputs = [source]
+        for constant in constants:
+            inputs.append(f"vireo_constant_{len(model.graph.initializer)}")
+            model.graph.initializer.add().CopyFrom(constant)
+            model.graph.initializer[-1].name = inputs[-1]
+        end = target if place == len(steps) - 1 else f"vireo_{kind.lower()}_{source}"
+        nodes.append(onnx.helper.make_node(kind, inputs, [end], **attributes))
+        source = end
+    return nodes
 
 
 def _widen(onnx: Any, model: Any, bits: Bits) -> None:

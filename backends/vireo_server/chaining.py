@@ -88,6 +88,7 @@ def _description(links: Sequence[_Link]) -> dict[str, Any]:
         "lookahead_frames": sum(description["lookahead_frames"] for description in descriptions),
         "lookback_frames": sum(description["lookback_frames"] for description in descriptions),
         **{key: min(description[key] for description in descriptions) for key in _SMALLEST},
+        **{key: descriptions[0][key] for key in ("picture_size",) if key in descriptions[0]},
         "revision": "",
         "options": {"type": "object", "properties": properties, "additionalProperties": False},
     }

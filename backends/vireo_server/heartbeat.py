@@ -128,6 +128,11 @@ class Heartbeat:
             with self._lock:
                 del self._running[token]
 
+    def progress(self) -> None:
+        """Say that what computes has come forward: how long it may take counts anew. From any thread."""
+        with self._lock:
+            self._running = dict.fromkeys(self._running, time.monotonic())
+
     def draining(self) -> bool:
         """Say whether the server is about to stop: decode must then refuse new streams (UNAVAILABLE)."""
         if self._folder is None or self._draining:

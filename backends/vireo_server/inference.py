@@ -4,11 +4,42 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from vireo_server.errors import Internal
-from vireo_server.runtimes import Runtime
+from vireo_server.errors import BadInput, Internal
+from vireo_server.runtimes import Runtime, load_runtime
+from vireo_server.settings import NetworkSettings
 from vireo_server.wire import Request, log_error
+
+
+def load_network(
+    settings: NetworkSettings,
+    path: Path,
+    *,
+    device: int | None = None,
+    note: Callable[[str], None] = lambda text: None,
+    progress: Callable[[], None] = lambda: None,
+) -> Runtime:
+    """The network in `path` as a model's configuration says, on CUDA device `device` where it is not None. `note` is
+    told, for the log, of what takes long; `progress` is called with every picture or tile that is done.
+
+    Raises:
+        SettingError: see `load_runtime`.
+    """
+    return load_runtime(
+        settings.runtime,
+        path,
+        threads=settings.threads,
+        interface=settings.interface,
+        bits=settings.bits,
+        convention=settings.convention,
+        engine=settings.engine,
+        limits=settings.limits,
+        device=device,
+        note=note,
+        progress=progress,
+    )
 
 
 def infer(runtime: Runtime, requests: Sequence[Request], *, model: str) -> None:
@@ -28,6 +59,9 @@ def infer(runtime: Runtime, requests: Sequence[Request], *, model: str) -> None:
         for output in outputs:
             waiting[0].answer({"OUTPUT": output})
             waiting.pop(0)
+    except BadInput as error:
+        for request in waiting:
+            request.refuse(error)
     except Exception as error:  # noqa: BLE001 - the border between our code, a runtime's, and Triton
         log_error(f"{model}: {traceback.format_exc()}")
         for request in waiting:

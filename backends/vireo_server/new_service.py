@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -23,12 +24,12 @@ from vireo_media.errors import OptionError
 from vireo_media.versions import versioned
 
 from vireo_server.chaining import chain
-from vireo_server.errors import SettingError
+from vireo_server.errors import BadInput, SettingError
 from vireo_server.locations import find_locations
 from vireo_server.scripting.local import CHUNK_PIXELS
 from vireo_server.scripting.script import PACKAGES
 from vireo_server.scripting.stage import PROFILING
-from vireo_server.settings import ScriptSettings
+from vireo_server.settings import NetworkSettings, ScriptSettings, convert_setting
 from vireo_server.templates import Second, ensemble, network, preprocess, script_stage
 
 #: What every repository needs beside its services.
@@ -37,7 +38,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _MAX_ROWS = 32
 #: Source pixels of a request to a network, whose output may be larger; see `chunk_pixels` of the service description.
 _NETWORK_CHUNK_PIXELS = 1 << 20
-_TRIAL_SIZE = 64
+#: Width and height, odd: a network that takes multiples only must be known to.
+_TRIAL_SIZE = (141, 75)
 
 
 def new_service(
@@ -51,6 +53,7 @@ def new_service(
     config: str = "{}",
     warmup: str = "640x360",
     warmup_options: str = "{}",
+    parameters: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Write a service into a model repository, with the shared stages if they are not there.
 
@@ -64,6 +67,7 @@ def new_service(
         config: what the script's `setup` is given, a JSON string.
         warmup: sizes of which a batch goes through the script now and whenever it is loaded, as 640x360,1280x720.
         warmup_options: the options of the stream that goes through it then, a JSON string.
+        parameters: of the network's model, as `NetworkSettings` has them.
 
     Returns:
         The folders that were written.
@@ -84,6 +88,8 @@ def new_service(
         raise SettingError(
             f"{str(repository)!r} has no service {name!r} to be version {version} of; leave out --version"
         )
+    if parameters and onnx is None:
+        raise SettingError(f"the parameter {next(iter(parameters))!r} belongs to a network; give it with --onnx")
     kind: Second = "script" if script is not None else "network"
     name = versioned(name, version)
     models = (name, f"{name}_preprocess", f"{name}_{kind}")[: 2 if services else 3]
@@ -95,8 +101,7 @@ def new_service(
     if script is not None:
         sizes = tuple(warmup.split(","))
         _try_script(script, ScriptSettings(config=config, warmup=sizes, warmup_options=warmup_options))
-    elif onnx is not None:
-        _try_network(onnx)
+    only = _try_network(onnx, _network_settings(name, parameters or {})) if onnx is not None else None
     chained = chain(name, services, repository=repository) if services else {}
     repository.mkdir(parents=True, exist_ok=True)
     shared = [_add_shared(repository, model) for model in SHARED if not (repository / model).exists()]
@@ -106,7 +111,7 @@ def new_service(
             (Path(draft) / model / "1" / ".keep").touch()
         slots = script is not None and _fills_slots(script)
         texts = chained or {
-            name: ensemble(name, description(script), second=kind),
+            name: ensemble(name, description(script, picture_size=only), second=kind),
             models[1]: preprocess(name, second=kind, slots="rows" if slots else "none"),
         }
         for model, text in texts.items():
@@ -116,15 +121,18 @@ def new_service(
             _write(Path(draft) / models[2], script_stage(name, settings))
             _copy_script(script, Path(draft) / models[2] / "1")
         elif onnx is not None:
-            _write(Path(draft) / models[2], network(name, max_batch_size=4 * _MAX_ROWS))
+            _write(Path(draft) / models[2], network(name, max_batch_size=4 * _MAX_ROWS, parameters=parameters or {}))
             _copy_network(onnx, Path(draft) / models[2] / "1")
         # The stages first: a server that polls the folder must not see a service without them.
         written = [(Path(draft) / model).rename(repository / model) for model in reversed(models)]
     return shared + written
 
 
-def description(script: Path | None) -> dict[str, Any]:
-    """The service description: a script's options are those of its `OPTIONS`, a literal dict of JSON Schemas."""
+def description(script: Path | None, *, picture_size: tuple[int, int] | None = None) -> dict[str, Any]:
+    """The service description: a script's options are those of its `OPTIONS`, a literal dict of JSON Schemas.
+
+    `picture_size`: width and height, of a network that takes no other.
+    """
     properties: dict[str, Any] = {}
     fills_slots = False
     if script is not None:
@@ -134,6 +142,7 @@ def description(script: Path | None) -> dict[str, Any]:
     return {
         "contract": 1,
         "kind": "transformation",
+        **({"picture_size": picture_size} if picture_size else {}),
         "segments": script is None or fills_slots,
         "lookahead_frames": int(fills_slots),
         "lookback_frames": 0,
@@ -200,19 +209,38 @@ def _copy_script(script: Path, folder: Path) -> None:
         shutil.copytree(beside / PACKAGES, folder / PACKAGES)
 
 
-def _try_network(onnx: Path) -> None:
-    from vireo_server.runtimes import load_runtime
+def _network_settings(name: str, parameters: Mapping[str, str]) -> NetworkSettings:
+    """The settings that `--set` gives. Raises SettingError, which lists what may be set."""
+    fixed = ("file", "interface", "bits")  # The other stages would have to be others too.
+    known = {field.name: field.default for field in fields(NetworkSettings) if field.name not in fixed}
+    for key in parameters:
+        if key not in known:
+            raise SettingError(f"unknown parameter {key!r} of a network; known are {', '.join(sorted(known))}")
+    return NetworkSettings(**{key: convert_setting(name, key, text, known[key]) for key, text in parameters.items()})
 
-    runtime = load_runtime("openvino", onnx, threads=0)
+
+def _try_network(onnx: Path, settings: NetworkSettings) -> tuple[int, int] | None:
+    """Run it on a picture; give width and height where it takes no others."""
+    from onnx import load
+
+    from vireo_server.inference import load_network
+    from vireo_server.shapes import exported_size
+
+    runtime, (width, height), only = load_network(settings, onnx), _TRIAL_SIZE, False
     try:
-        (output,) = runtime.run([np.zeros((1, 3, _TRIAL_SIZE, _TRIAL_SIZE), np.uint8)])
+        try:
+            (output,) = runtime.run([np.zeros((1, 3, height, width), np.uint8)])
+        except BadInput:
+            height, width = exported_size(load(str(onnx), load_external_data=False).graph) or (0, 0)
+            (output,), only = runtime.run([np.zeros((1, 3, height, width), np.uint8)]), True
     except RuntimeError as error:
         raise SettingError(
-            f"{onnx.name} does not run on a picture of {_TRIAL_SIZE}x{_TRIAL_SIZE}: {error}; export it with free "
-            "width and height"
+            f"{onnx.name} does not run on a picture of {width}x{height}: {error}; export it with free width and "
+            "height, or where it takes multiples only, say of what: --set multiple=16"
         ) from error
     if output.ndim != 4 or output.shape[1] != 3:
         raise SettingError(f"{onnx.name} gives {output.shape}; allowed: (N, 3, H, W), a picture for each picture")
+    return (width, height) if only else None
 
 
 def _copy_network(onnx: Path, folder: Path) -> None:
@@ -254,6 +282,7 @@ def new_command(
     config: str,
     warmup: str,
     warmup_options: str,
+    parameters: Mapping[str, str] | None = None,
     say: Callable[[str], None] = print,
 ) -> int:
     """`vireo new`: see `new_service`; says what was written and what to do next. Returns the exit code."""
@@ -268,6 +297,7 @@ def new_command(
             config=config,
             warmup=warmup,
             warmup_options=warmup_options,
+            parameters=parameters,
         )
     except (SettingError, OptionError, OSError) as error:
         print(f"vireo: new: {error}", file=sys.stderr)

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 from vireo_kernels.filters import FILTERS, Filter
 from vireo_media.sampling import Sampling
 
+from vireo_server.adapters import Convention
 from vireo_server.errors import SettingError
 from vireo_server.formats import Bits, Layout
 from vireo_server.runtimes.engines import EngineSettings
@@ -186,6 +187,11 @@ class NetworkSettings:
     interface: Interface = "picture"
     #: Bits of a sample of INPUT and OUTPUT: 8 or 16.
     bits: Bits = 8
+    #: What black and white are in a network of floating-point numbers: 0 and 1, 0 and 255, -1 and 1.
+    black: float = 0.0
+    white: float = 1.0
+    #: Of its channels: "rgb" or "bgr".
+    order: str = "rgb"
     #: Threads of the runtime; 0: one a core.
     threads: int = 0
     #: What computing may take, beside the pictures themselves, in 10^6 bytes; larger pictures are computed in tiles. On
@@ -218,6 +224,12 @@ class NetworkSettings:
             raise SettingError(f"parameter precision is {self.precision!r}; with bits {self.bits} allowed is fp32")
         self.engine  # noqa: B018 - checks them
         self.limits  # noqa: B018
+        self.convention  # noqa: B018
+
+    @property
+    def convention(self) -> Convention:
+        """What its numbers stand for."""
+        return Convention(black=self.black, white=self.white, order=self.order)
 
     @property
     def limits(self) -> TileLimits:

@@ -198,8 +198,10 @@ parameters {{ key: "condition" value {{ string_value: {_quoted(condition)} }} }}
 """
 
 
-def network(name: str, *, max_batch_size: int) -> str:
-    """The stage that runs an ONNX file."""
+def network(name: str, *, max_batch_size: int, parameters: Mapping[str, str] | None = None) -> str:
+    """The stage that runs an ONNX file; `parameters` are those that differ from their defaults."""
+    given = {"file": "model.onnx", "runtime": "auto", **(parameters or {})}
+    lines = "\n".join(_parameter(key, given) for key in given)
     return f"""\
 # The network of {name}: one picture in, one out. Casting and scaling are added when it is loaded.
 name: "{name}_network"
@@ -210,8 +212,15 @@ output [ {{ name: "OUTPUT" data_type: TYPE_UINT8 dims: [ 3, -1, -1 ] }} ]
 dynamic_batching {{ preserve_ordering: true }}  # frames of different streams share a batch
 instance_group [ {{ count: 1 kind: KIND_AUTO }} ]
 parameters {{ key: "FORCE_CPU_ONLY_INPUT_TENSORS" value {{ string_value: "no" }} }}
-parameters {{ key: "file" value {{ string_value: "model.onnx" }} }}
-parameters {{ key: "runtime" value {{ string_value: "auto" }} }}  # the best here; or openvino, tensorrt, ...
+{lines}
+# Others, with their defaults:
+#   runtime auto: the best here; or openvino, onnxruntime, tensorrt, tensorrt_rtx, onnxruntime_cuda
+#   black 0, white 1: of a floating-point network; 0 and 255, -1 and 1
+#   order rgb: of its channels, or bgr
+#   memory_mb 1024: what computing may take, beside the pictures themselves; larger ones are computed in tiles
+#   multiple 1: both sides of a picture are padded to multiples of it, besides those that the graph tells
+#   overlap -1: pixels that tiles overlap; as far as the graph tells that a pixel looks, which is exact
+#   threads 0: one a core
 """
 
 

@@ -313,6 +313,10 @@ def new(
         str, typer.Option(metavar="SIZES", help="Sizes it is tried with now and at each load.")
     ] = "640x360",
     stream: Annotated[str, typer.Option(metavar="JSON", help="Options of the stream it is tried with.")] = "{}",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the network, as white=255; may be repeated."),
+    ] = None,
 ) -> None:
     """Write a new service from a script or an ONNX file: folders and commented configurations, tried before."""
     from vireo_server.new_service import new_command
@@ -327,6 +331,7 @@ def new(
         config=config,
         warmup=warmup,
         warmup_options=stream,
+        parameters=_options(set_ or []),
     )
     raise typer.Exit(code)
 

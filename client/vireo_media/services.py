@@ -3,7 +3,7 @@
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -47,12 +47,13 @@ class ServiceDescription:
     A stream has three requests under way, each in several processes: small ones are what keeps memory small.
     `segments`: a video may be cut into segments. `max_packets` packets in a request, `max_rows` frames in a reply,
     `max_pixels` pixels in a picture. `lookahead_frames` and `lookback_frames` of a segment's neighbours are decoded
-    with it. `revision` names the configuration and the weights. `options` is a JSON Schema of what a caller may set;
-    `encoder`: option of the encoder -> JSON Schema, where the service allows less than the encoders do. `source`: the
-    dynamic range of the videos that it takes; any where None. `served_by`: option -> its value -> the service that
-    does that instead of this one. `sample`: which frames an extraction takes where the caller does not say
-    (`Sampling.parse`). `results`: what an extraction gives, by name, with `labels` of a row's numbers, or `columns` of
-    each item's where a row has several, and `video`: true where there is an answer for the whole video.
+    with it. `picture_size`: width and height of a network that takes no others. `revision` names the configuration
+    and the weights. `options` is a JSON Schema of what a caller may set; `encoder`: option of the encoder -> JSON
+    Schema, where the service allows less than the encoders do. `source`: the dynamic range of the videos that it
+    takes; any where None. `served_by`: option -> its value -> the service that does that instead of this one.
+    `sample`: which frames an extraction takes where the caller does not say (`Sampling.parse`). `results`: what an
+    extraction gives, by name, with `labels` of a row's numbers, or `columns` of each item's where a row has
+    several, and `video`: true where there is an answer for the whole video.
 
     Raises ExchangeError where a value cannot be.
     """
@@ -67,6 +68,7 @@ class ServiceDescription:
     max_rows: int = 8
     max_pixels: int | None = None
     chunk_pixels: int | None = None
+    picture_size: Sequence[int] | None = None
     revision: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     sample: str | None = None
@@ -156,6 +158,13 @@ class ServiceDescription:
                 f"service {self.name!r}: the picture is {stream.width}x{stream.height} = {pixels!r} pixels; allowed "
                 f"are "
                 f"{self.max_pixels!r} (max_pixels in its configuration); scale the source down or raise the limit"
+            )
+        size = [stream.width, stream.height]
+        if self.picture_size is not None and size != list(self.picture_size):
+            raise InputError(
+                f"service {self.name!r}: the picture is {size[0]}x{size[1]}; allowed is "
+                f"{self.picture_size[0]}x{self.picture_size[1]}, for which its network was exported; scale the source, "
+                "or export the network with free height and width"
             )
         transfer = stream.color.get("transfer")
         if self.source is not None and (self.source == "hdr") != (transfer in HDR_TRANSFERS):

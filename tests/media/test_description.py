@@ -203,6 +203,13 @@ def test_a_picture_over_the_limit_is_refused() -> None:
         SERVICE.check_stream(replace(STREAM, width=101, height=10))
 
 
+def test_a_picture_of_another_size_than_the_only_one_is_refused() -> None:
+    only = ServiceDescription.from_json("x", '{"contract": 1, "kind": "transformation", "picture_size": [64, 48]}')
+    only.check_stream(replace(STREAM, width=64, height=48))
+    with pytest.raises(InputError, match="the picture is 48x64; allowed is 64x48, for which its network was exported"):
+        only.check_stream(replace(STREAM, width=48, height=64))
+
+
 def test_options_are_split_checked_and_read_from_text() -> None:
     chosen, encoder, decoder = check_options(
         SERVICE,

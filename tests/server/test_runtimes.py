@@ -17,6 +17,7 @@ KINDS = {
     "float32": TensorProto.FLOAT,
     "float16": TensorProto.FLOAT16,
 }
+KINDS_OF_NUMPY = {"uint8": np.uint8, "float32": np.float32}
 
 
 def save(path, nodes, initializers=(), *, kind="float32", inputs=("x",), shape=("N", 3, "H", "W")):
@@ -182,6 +183,92 @@ def test_a_network_that_does_not_fit_16_bits_is_refused(tmp_path):
             load_runtime("openvino", save(tmp_path / f"{kind}.onnx", same, kind=kind), threads=1, bits=16)
     with pytest.raises(SettingError, match="is UINT16; allowed with 8 bits: UINT8, FLOAT, FLOAT16"):
         load_runtime("openvino", save(tmp_path / "uint16.onnx", same, kind="uint16"), threads=1)
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+@pytest.mark.parametrize(("black", "white"), [(0, 255), (-1, 1), (0.5, 2)])
+def test_a_network_of_other_numbers_for_black_and_white(name, black, white, tmp_path):
+    """It moves every pixel a quarter of the way from what it says is black to white, which tells all three numbers."""
+    from vireo_server.adapters import Convention
+    from vireo_server.runtimes import load_runtime
+
+    parts = [numpy_helper.from_array(np.array(each, np.float32), key) for key, each in (("w", white), ("q", 0.25))]
+    nodes = [
+        helper.make_node("Sub", ["w", "x"], ["missing"]),
+        helper.make_node("Mul", ["missing", "q"], ["some"]),
+        helper.make_node("Add", ["x", "some"], ["y"]),
+    ]
+    path, batch = save(tmp_path / "quarter.onnx", nodes, parts), pictures(1)
+    (output,) = load_runtime(name, path, threads=1, convention=Convention(black=black, white=white)).run([batch])
+    assert np.abs(output - (batch + (255 - batch.astype(float)) / 4)).max() <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+@pytest.mark.parametrize("kind", ["float32", "uint8"])
+def test_a_network_whose_channels_are_bgr(name, kind, tmp_path):
+    from vireo_server.adapters import Convention
+    from vireo_server.runtimes import load_runtime
+
+    blue_only = np.array([1, 0, 0], KINDS_OF_NUMPY[kind]).reshape(1, 3, 1, 1)
+    nodes = [helper.make_node("Mul", ["x", "blue"], ["y"])]
+    path, batch = (
+        save(tmp_path / "blue.onnx", nodes, [numpy_helper.from_array(blue_only, "blue")], kind=kind),
+        pictures(1),
+    )
+    (output,) = load_runtime(name, path, threads=1, convention=Convention(order="bgr")).run([batch])
+    assert np.array_equal(output, batch * np.array([0, 0, 1], np.uint8).reshape(1, 3, 1, 1))
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+@pytest.mark.parametrize("kind", ["float32", "uint8"])
+def test_a_network_whose_colours_come_last(name, kind, tmp_path):
+    from vireo_server.runtimes import load_runtime
+
+    colours = np.array([1, 0, 1], KINDS_OF_NUMPY[kind])
+    nodes = [helper.make_node("Mul", ["x", "colours"], ["y"])]
+    ends = [helper.make_tensor_value_info(end, KINDS[kind], ("N", "H", "W", 3)) for end in ("x", "y")]
+    graph = helper.make_graph(nodes, "last", ends[:1], ends[1:], [numpy_helper.from_array(colours, "colours")])
+    path, batch = tmp_path / "last.onnx", pictures(2)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    (output,) = load_runtime(name, path, threads=1).run([batch])
+    assert np.array_equal(output, batch * np.array([1, 0, 1], np.uint8).reshape(1, 3, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"black": 1, "white": 0}, "parameters black and white are 1 and 0; allowed: the smaller one first"),
+        ({"order": "grb"}, "parameter order is 'grb'; allowed: rgb, bgr"),
+    ],
+)
+def test_conventions_that_cannot_be(values, said):
+    from vireo_server.adapters import Convention
+
+    with pytest.raises(SettingError, match=said):
+        Convention(**values)
+
+
+def test_a_file_of_an_opset_too_old_says_what_to_do(blur, tmp_path):
+    from vireo_server.runtimes import load_runtime
+
+    model = onnx.load(blur)
+    model.opset_import[0].version = 10
+    onnx.save(model, tmp_path / "old.onnx")
+    with pytest.raises(
+        SettingError, match=r"is of opset 10; allowed: 11 or later; export it again with opset_version=17"
+    ):
+        load_runtime("openvino", tmp_path / "old.onnx", threads=1)
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_every_row_that_is_done_is_progress(name, blur):
+    from vireo_server.runtimes import load_runtime
+
+    done = []
+    runtime = load_runtime(name, blur, threads=1, progress=lambda: done.append(1))
+    for count, output in enumerate(runtime.run([pictures(3), pictures(1)])):
+        assert len(output) == (3, 1)[count]
+        assert len(done) == (3, 4)[count]
 
 
 def test_an_output_of_other_channels_is_refused_when_the_network_is_loaded(tmp_path):

@@ -18,6 +18,7 @@ from vireo_server.errors import SettingError
 from vireo_server.formats import Bits
 
 if TYPE_CHECKING:
+    from vireo_server.adapters import Convention
     from vireo_server.runtimes.engines import EngineSettings, LibraryName
     from vireo_server.settings import Interface
     from vireo_server.tiling import TileLimits
@@ -46,8 +47,9 @@ class Runtime(ABC):
     conditions: tuple[str, ...] = ()
 
     @abstractmethod
-    def __init__(self, model: bytes, *, threads: int) -> None:
-        """Load an ONNX network, given as the file's bytes, for `threads` cores."""
+    def __init__(self, model: bytes, *, threads: int, progress: Callable[[], None] = lambda: None) -> None:
+        """Load an ONNX network, given as the file's bytes, for `threads` cores; `progress` is called with every row
+        that is done."""
 
     @abstractmethod
     def run(self, batches: Sequence[Rows], conditions: Sequence[Conditions] = ()) -> Iterator[Rows]:
@@ -66,16 +68,19 @@ def load_runtime(
     threads: int,
     bits: Bits = 8,
     interface: Interface = "picture",
+    convention: Convention | None = None,
     engine: EngineSettings | None = None,
     limits: TileLimits | None = None,
     device: int | None = None,
     note: Callable[[str], None] = lambda text: None,
+    progress: Callable[[], None] = lambda: None,
 ) -> Runtime:
     """The network in `path`, behind the runtime called `name`; `threads` 0 means one a core. Pictures have `bits` bits
-    a sample; `interface`: what its input is, see `NetworkSettings`.
+    a sample; `interface`: what its input is, see `NetworkSettings`; `convention`: what its numbers stand for.
 
     `engine` is for a GPU; `limits` say what sizes it takes at once; `device` is the number of the CUDA device that
-    "auto" may use, None for none; `note` is told of what takes long, and what "auto" has chosen.
+    "auto" may use, None for none; `note` is told of what takes long, and what "auto" has chosen; `progress`
+    is called with every row or tile that is done, on a CPU.
 
     Raises:
         SettingError: unknown runtime, no such file, or a network that is no picture-to-picture network.
@@ -85,7 +90,7 @@ def load_runtime(
     if not path.is_file():
         raise SettingError(f"there is no network at {path}; put the ONNX file there or set the parameter 'file'")
     cores = threads or len(os.sched_getaffinity(0))
-    network = _Network(path, cores, bits, interface, engine, limits, device or 0, note)
+    network = _Network(path, cores, bits, interface, convention, engine, limits, device or 0, note, progress)
     if name != "auto":
         return network.by(name)
     if device is None:
@@ -129,10 +134,12 @@ class _Network:
     cores: int
     bits: Bits
     interface: Interface
+    convention: Convention | None
     engine: EngineSettings | None
     limits: TileLimits | None
     device: int
     note: Callable[[str], None]
+    progress: Callable[[], None]
 
     def by(self, name: str) -> Runtime:
         """Load it. Raises SettingError."""
@@ -140,28 +147,36 @@ class _Network:
         from vireo_server.receptive_field import examine
         from vireo_server.runtimes.identity import Identity, is_identity
         from vireo_server.runtimes.on_device import OnDevice
+        from vireo_server.shapes import freed
         from vireo_server.tiling import Tiled, TileLimits
 
         # TensorRT has no UINT16: it computes pictures of 16 bits as INT32.
-        model = adapt(self.path, bits=self.bits, interface=self.interface, wide=name.startswith("tensorrt"))
+        model = adapt(
+            self.path,
+            bits=self.bits,
+            interface=self.interface,
+            convention=self.convention,
+            wide=name.startswith("tensorrt"),
+        )
         if is_identity(model):
             return Identity(model, threads=self.cores)
-        runtime, limits, at_once = self._load(name, model), self.limits or TileLimits(), self.cores
         if gives_numbers(model):  # Of a picture as a whole: no part of it gives a part of them.
-            return runtime
+            return self._load(name, model)
+        network = examine(model, name=str(self.path))
+        runtime, limits, at_once = self._load(name, freed(model)), self.limits or TileLimits(), self.cores
         if isinstance(runtime, OnDevice):
             limits, at_once = replace(limits, memory_mb=runtime.spare_mb()), runtime.rows
-        return Tiled(runtime, examine(model), limits=limits, at_once=at_once, note=self.note)
+        return Tiled(runtime, network, limits=limits, at_once=at_once, note=self.note)
 
     def _load(self, name: str, model: bytes) -> Runtime:
         if name == "openvino":
             from vireo_server.runtimes.openvino import OpenVINO
 
-            return OpenVINO(model, threads=self.cores)
+            return OpenVINO(model, threads=self.cores, progress=self.progress)
         if name == "onnxruntime":
             from vireo_server.runtimes.onnxruntime import ONNXRuntime
 
-            return ONNXRuntime(model, threads=self.cores)
+            return ONNXRuntime(model, threads=self.cores, progress=self.progress)
         if name == "onnxruntime_cuda":
             from vireo_server.runtimes.onnxruntime_cuda import ONNXRuntimeCUDA
 
@@ -184,10 +199,11 @@ def run_rows(
     *,
     shape: tuple[int, ...],
     dtype: npt.DTypeLike,
+    progress: Callable[[], None],
 ) -> Iterator[Rows]:
     """Run `infer` for each row of each batch on a thread pool; yield each batch when its rows are done.
 
-    `shape` and `dtype` are those of one row's output.
+    `shape` and `dtype` are those of one row's output; `progress` is called with every row that is done.
 
     # Note [Why row by row on a CPU]
     One picture is enough work for a core, and a batch of them only falls out of the cache: rows on one thread each run
@@ -210,6 +226,7 @@ def run_rows(
         for futures, output in zip(pending, outputs, strict=True):
             for future in futures:
                 future.result()
+                progress()
             yield output
     finally:
         for futures in pending:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +16,7 @@ from vireo_server.runtimes import Conditions, Rows, Runtime, run_rows
 class ONNXRuntime(Runtime):
     """One session, one inference a core."""
 
-    def __init__(self, model: bytes, *, threads: int) -> None:
+    def __init__(self, model: bytes, *, threads: int, progress: Callable[[], None] = lambda: None) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -32,6 +32,7 @@ class ONNXRuntime(Runtime):
         self._widths = {value.name: value.shape[1] for value in self._session.get_inputs() if len(value.shape) == 2}
         self.conditions = tuple(self._widths)
         self._outputs: dict[tuple[int, ...], Rows] = {}
+        self._progress = progress
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="network")
 
     def run(self, batches: Sequence[Rows], conditions: Sequence[Conditions] = ()) -> Iterator[Rows]:
@@ -39,7 +40,8 @@ class ONNXRuntime(Runtime):
         if not batches:
             return iter(())
         output = self._output(batches[0].shape[1:])
-        return run_rows(self._pool, self._infer, batches, conditions, shape=output.shape[1:], dtype=output.dtype)
+        shape, dtype = output.shape[1:], output.dtype
+        return run_rows(self._pool, self._infer, batches, conditions, shape=shape, dtype=dtype, progress=self._progress)
 
     def _infer(self, row: Rows, conditions: Conditions, out: Rows) -> None:
         out[:] = self._compute({self._input: np.ascontiguousarray(row), **conditions})

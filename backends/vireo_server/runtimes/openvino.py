@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -26,7 +26,7 @@ _FIRST_QUESTION = threading.Lock()
 class OpenVINO(Runtime):
     """Networks compiled for each picture size, one inference a core."""
 
-    def __init__(self, model: bytes, *, threads: int) -> None:
+    def __init__(self, model: bytes, *, threads: int, progress: Callable[[], None] = lambda: None) -> None:
         import openvino
 
         with _FIRST_QUESTION:
@@ -41,6 +41,7 @@ class OpenVINO(Runtime):
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": threads,
         }
+        self._progress = progress
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="network")
         self._compiled: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         self._lock = threading.Lock()
@@ -53,7 +54,8 @@ class OpenVINO(Runtime):
         compiled = self._compile(batches[0].shape[1:])
         output = compiled.output(0)
         shape, dtype = tuple(output.shape[1:]), output.element_type.to_dtype()
-        return run_rows(self._pool, partial(self._infer, compiled), batches, conditions, shape=shape, dtype=dtype)
+        infer, told = partial(self._infer, compiled), conditions
+        return run_rows(self._pool, infer, batches, told, shape=shape, dtype=dtype, progress=self._progress)
 
     def _compile(self, shape: tuple[int, ...]) -> Any:
         with self._lock:

@@ -51,6 +51,18 @@ def test_busy_since_is_the_start_of_the_oldest_request(heartbeat, tmp_path):
     wait_for(tmp_path, lambda beats: beats[0].busy_since is None)
 
 
+def test_a_request_that_comes_forward_counts_anew(heartbeat, tmp_path):
+    with heartbeat.busy():
+        [beat] = wait_for(tmp_path, lambda beats: beats[0].busy_since is not None)
+        between = time.monotonic()
+        assert beat.busy_since < between
+        heartbeat.progress()
+        wait_for(tmp_path, lambda beats: beats[0].busy_since >= between)
+    heartbeat.progress()
+    heartbeat.streams(1)
+    assert read_beats(tmp_path)[0].busy_since is None
+
+
 def test_request_that_fails_is_not_busy_any_more(heartbeat, tmp_path):
     with pytest.raises(KeyError), heartbeat.busy():
         raise KeyError

@@ -10,13 +10,17 @@ import av
 import numpy as np
 import onnx
 import pytest
+from google.protobuf import text_format
 from onnx import TensorProto, helper
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 from vireo_client import Client
 from vireo_media.testing import numbered_clip, read_frames
 from vireo_server.errors import SettingError
 from vireo_server.launching import ModelLoadError, load_service, running_server
 from vireo_server.locations import find_locations
 from vireo_server.new_service import SHARED, new_service
+from vireo_server.services import read_description
+from vireo_server.settings import NetworkSettings, read_settings
 
 NEGATE = "def process(data):\n    for frame in data['frames']:\n        frame[...] = 255 - frame\n"
 BRIGHT = NEGATE.replace("255 - frame", "200")
@@ -174,6 +178,47 @@ def test_neither_or_both(tmp_path, network, script):
     for arguments in ({}, {"script": script(NEGATE), "onnx": network}):
         with pytest.raises(SettingError, match="give one of --script, --onnx and --chain"):
             new_service("name", repository=tmp_path / "models", **arguments)
+
+
+def test_parameters_of_a_network_are_tried_and_written(tmp_path, network):
+    parameters = {"white": "255", "order": "bgr", "runtime": "onnxruntime"}
+    new_service("name", repository=tmp_path, onnx=network, parameters=parameters)
+    args = {"model_config": json.dumps({"name": "x", "parameters": written(tmp_path / "name_network")})}
+    settings = read_settings(NetworkSettings, args)
+    assert (settings.white, settings.order, settings.runtime) == (255.0, "bgr", "onnxruntime")
+
+
+def written(model):
+    """The parameters of a config.pbtxt, as Triton tells them."""
+    config = text_format.Parse((model / "config.pbtxt").read_text(), ModelConfig())
+    return {key: {"string_value": value.string_value} for key, value in config.parameters.items()}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"bits": "16"}, "unknown parameter 'bits' of a network; known are black, keep_fp32, memory_mb, multiple"),
+        ({"white": "much"}, "name: parameter white is 'much'; it must be float"),
+        ({"memory_mb": "0"}, "parameter memory_mb is 0; allowed: 1 or more"),
+        ({"runtime": "tensorflow"}, "parameter runtime is 'tensorflow'; allowed: auto, openvino"),
+    ],
+)
+def test_parameters_that_cannot_be_are_refused_and_nothing_is_written(tmp_path, network, parameters, said):
+    with pytest.raises(SettingError, match=said):
+        new_service("name", repository=tmp_path / "models", onnx=network, parameters=parameters)
+    assert not (tmp_path / "models").exists()
+
+
+def test_parameters_of_a_network_without_one(tmp_path, script):
+    with pytest.raises(SettingError, match="the parameter 'white' belongs to a network; give it with --onnx"):
+        new_service("name", repository=tmp_path, script=script(NEGATE), parameters={"white": "255"})
+
+
+def test_a_network_of_one_size_alone_says_so_to_clients(tmp_path, exported):
+    new_service("tiles", repository=tmp_path, onnx=exported("rrdb_reshaped", size=(64, 80)))
+    assert read_description(tmp_path, "tiles").picture_size is None
+    new_service("whole", repository=tmp_path, onnx=exported("rrdb_reshaped", size=(24, 28)))
+    assert read_description(tmp_path, "whole").picture_size == [28, 24]
 
 
 def test_options_of_a_script_become_those_of_the_service(tmp_path, script):
