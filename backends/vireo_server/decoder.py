@@ -61,12 +61,15 @@ class Decoder:
         description: what START said of the stream.
         threads: of libavcodec.
         neighbours: whether the packets of a picture's neighbours come too; deinterlacing looks at them.
+        quantizers: whether it is asked how coarsely pictures were quantised, which takes time.
 
     Raises:
         BadInput: the codec or its extradata cannot be opened.
     """
 
-    def __init__(self, description: StreamDescription, *, threads: int, neighbours: bool = True) -> None:
+    def __init__(
+        self, description: StreamDescription, *, threads: int, neighbours: bool = True, quantizers: bool = True
+    ) -> None:
         self.description, self._neighbours = description, neighbours
         self._time_base = Fraction(*description.time_base)
         self._durations: dict[int, int] = {}
@@ -84,7 +87,7 @@ class Decoder:
         self._interlaced = False
         self._leaves_fields = description.decoder.get("deinterlace") == "off"
         self._without_pts: deque[int] = deque()
-        self._quantizers = QuantizerReader(description.codec)
+        self._quantizers = QuantizerReader(description.codec) if quantizers else None
         self._flushed = False
         name = _DECODERS.get(description.codec, description.codec)
         with codec_errors(
@@ -96,7 +99,7 @@ class Decoder:
             context.width, context.height = description.width, description.height
             if description.extradata:
                 context.extradata = description.extradata
-            options = dict(DECODER_OPTIONS)
+            options = dict(DECODER_OPTIONS) if quantizers else {}
             if description.codec == "h264":
                 # Where a stream does not say how deep it reorders, libavcodec starts with not at all, and loses or
                 # misplaces pictures until it has learnt better. Strictly, it waits for as many as the level allows.
@@ -133,7 +136,8 @@ class Decoder:
             return []  # To libav an empty packet is the end. Its picture is missed when the stream ends.
         self._decoded_until = max(self._decoded_until, dts if dts != UNKNOWN else pts)
         packet = libav_packet(data, pts=pts, dts=dts, duration=max(duration, 0), time_base=self._time_base)
-        self._quantizers.read_packet(data)
+        if self._quantizers is not None:
+            self._quantizers.read_packet(data)
         packet.is_keyframe = bool(flags & _KEY)  # PNG adds a picture that is none to the one before it.
         return self._deinterlaced(self._pictures(self._decoded(packet, pts)))
 
@@ -202,7 +206,7 @@ class Decoder:
     def _pictures(self, frames: list[av.VideoFrame]) -> list[Picture]:
         pictures = []
         for frame in frames:
-            step = self._quantizers.step(frame)
+            step = self._quantizers.step(frame) if self._quantizers is not None else None
             pts = UNKNOWN if frame.pts is None else frame.pts
             if self._without_pts and pts not in self._durations:
                 # AVI has no pts, and what libav makes of its dts are guesses: pictures come out in display order, and

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -21,6 +22,7 @@ from vireo_server.formats import KIND, NO_PICTURE, REFERENCE, SOURCE, frame_shap
 from vireo_server.sequences import Stage, Streams
 from vireo_server.settings import DecodeSettings
 from vireo_server.side import HOST, Border, Side
+from vireo_server.skipping import Skipper
 from vireo_server.wire import Request, Tensors
 
 _Times = npt.NDArray[np.int64]
@@ -38,16 +40,23 @@ def warm_up(side: Side = HOST) -> None:
 
 
 class DecodeStage(Stage):
-    """The decode stage of one stream: bounds, spare rows, REPORT's `pending`."""
+    """The decode stage of one stream: bounds, spare rows, REPORT's `pending`.
 
-    def __init__(self, settings: DecodeSettings, streams: Streams, side: Side = HOST) -> None:
-        self._settings, self._streams, self._side = settings, streams, side
+    `quantizers`: whether a later stage asks how coarsely pictures were quantised.
+    """
+
+    def __init__(
+        self, settings: DecodeSettings, streams: Streams, side: Side = HOST, *, quantizers: bool = True
+    ) -> None:
+        self._settings, self._streams, self._side, self._quantizers = settings, streams, side, quantizers
         self._border = Border(side, stage="decode")
         self._decoder: Decoder | None = None
         self._sampler: Sampler | None = None
+        self._skipper: Skipper | None = None
         self._last: Picture | None = None
         self._waiting: deque[Picture] = deque()
         self._rows = 1
+        self.is_last = False
         self._format = tags.NOTHING
         self._notes: list[str] = []
 
@@ -62,8 +71,9 @@ class DecodeStage(Stage):
         try:
             description = StreamDescription.from_json(start)
             sampling = Sampling.parse(description.decoder.get("sample") or self._settings.sample)
-            self._sampler = Sampler(
-                sampling, time_base=Fraction(*description.time_base), frames_total=description.frames_total
+            self._sampler, planner = (
+                Sampler(sampling, time_base=Fraction(*description.time_base), frames_total=description.frames_total)
+                for _ in range(2)
             )
         except ValueError as error:
             raise BadInput(str(error), stage="decode") from error
@@ -83,29 +93,50 @@ class DecodeStage(Stage):
             options=dict(description.options),
             hdr=None if description.hdr is None else dict(description.hdr),
         )
+        self._skipper = Skipper(description, planner if sampling.rule not in ("all", "key") else None)
         self._decoder = Decoder(
-            description, threads=self._settings.threads, neighbours=not self._sampler.skips_neighbours
+            description,
+            threads=self._settings.threads,
+            neighbours=not self._sampler.skips_neighbours,
+            quantizers=self._quantizers,
         )
 
     def step(self, request: Request) -> Tensors:
         """Decode the request's packets and give what fits; END gives all that is left."""
-        assert self._decoder is not None
+        self.decode(self.read(request))
+        if self.is_last:
+            self.flush()
+        return self.give(None if request.end else self._rows)
+
+    def read(self, request: Request) -> list[tuple[bytes, _Times]]:
+        """The packets of a request that must be decoded, each with its row of PACKET_TIMING."""
+        assert self._sampler is not None
+        assert self._skipper is not None
         packets = request.texts("PACKETS")
         timing = request.array("PACKET_TIMING").reshape(-1, 4)
         self._check_packets(packets, timing)
-        assert self._sampler is not None
-        for data, row in zip(packets, timing, strict=True):
-            if self._sampler.wants_packet(int(row[_FLAGS])):
-                self._take(self._decoder.decode(data, row))
-        if not packets or request.end:
-            self._take(self._decoder.flush())
-            self._take_the_rest()
-            self._notes = list(dict.fromkeys([*self._notes, *self._decoder.notes]))
+        self.is_last = not packets or request.end
         # As many rows as packets, so that in the long run nothing piles up here whatever size of chunk the caller
         # chose.
         self._rows = min(max(self._rows, len(packets)), self._settings.max_rows)
-        count = len(self._waiting) if request.end else min(self._rows, len(self._waiting))
-        return self._give([self._waiting.popleft() for _ in range(count)])
+        needed = self._skipper.needed(packets, timing, end=self.is_last)
+        together = zip(packets, timing, needed, strict=True)
+        return [(data, row) for data, row, is_needed in together if is_needed]
+
+    def decode(self, packets: Sequence[tuple[bytes, _Times]]) -> None:
+        """Decode packets; what is wanted of their pictures waits to be given."""
+        assert self._decoder is not None
+        assert self._sampler is not None
+        for data, row in packets:
+            if self._sampler.wants_packet(int(row[_FLAGS])):
+                self._take(self._decoder.decode(data, row))
+
+    def flush(self) -> None:
+        """No packet follows."""
+        assert self._decoder is not None
+        self._take(self._decoder.flush())
+        self._take_the_rest()
+        self._notes = list(dict.fromkeys([*self._notes, *self._decoder.notes]))
 
     def failure(self, error: StageError) -> Tensors:
         """One spare row that carries the error to the last stage."""
@@ -119,7 +150,10 @@ class DecodeStage(Stage):
     def _take(self, pictures: list[Picture]) -> None:
         """Keep what is wanted; what is not is never converted."""
         assert self._sampler is not None
+        assert self._skipper is not None
         for picture in pictures:
+            for skipped in self._skipper.skipped_before(picture.pts):
+                self._sampler.rows(skipped)
             self._waiting += [picture] * self._sampler.rows(picture.pts)
             self._last = picture
 
@@ -130,8 +164,11 @@ class DecodeStage(Stage):
             self._notes = [*self._notes, f"fewer frames came than was said: the last one stands for {missing} samples"]
             self._waiting += [self._last] * missing
 
-    def _give(self, pictures: list[Picture]) -> Tensors:
+    def give(self, most: int | None = None) -> Tensors:
+        """FRAMES, TIMING and FORMAT of the pictures that wait, at most so many of them."""
         assert self._decoder is not None
+        count = len(self._waiting) if most is None else min(most, len(self._waiting))
+        pictures = [self._waiting.popleft() for _ in range(count)]
         if pictures:
             self._settle(pictures[0].frame)
         timing = np.empty((len(pictures), 4), np.int64)
@@ -175,16 +212,15 @@ class DecodeStage(Stage):
         if description.codec not in settings.codecs:
             raise BadInput(
                 f"codec {description.codec!r} is not served here; allowed: {', '.join(settings.codecs)} (codecs "
-                "of model "
-                "'decode'); re-encode the source",
+                f"of model {self._streams.name!r}); re-encode the source",
                 stage="decode",
             )
         if description.width * description.height > settings.max_pixels:
             raise BadInput(
                 f"the picture is {description.width}x{description.height}, "
                 f"{description.width * description.height} pixels; "
-                f"allowed: {settings.max_pixels} (max_pixels of model 'decode'); scale the source down or raise "
-                "the limit",
+                f"allowed: {settings.max_pixels} (max_pixels of model {self._streams.name!r}); scale the source down "
+                "or raise the limit",
                 stage="decode",
             )
 
@@ -198,8 +234,7 @@ class DecodeStage(Stage):
         if len(packets) > settings.max_packets:
             raise BadInput(
                 f"{len(packets)} packets in one request; allowed: {settings.max_packets} (max_packets of model "
-                "'decode'); "
-                "send smaller chunks",
+                f"{self._streams.name!r}); send smaller chunks",
                 stage="decode",
             )
         for data, row in zip(packets, timing, strict=True):
@@ -207,7 +242,7 @@ class DecodeStage(Stage):
                 assert self._decoder is not None
                 raise BadInput(
                     f"a packet has {len(data)} bytes; allowed: {settings.max_packet_bytes} (max_packet_bytes of model "
-                    "'decode'); raise the limit if the source is right",
+                    f"{self._streams.name!r}); raise the limit if the source is right",
                     stage="decode",
                     seconds=self._decoder.seconds(int(row[0])),
                 )

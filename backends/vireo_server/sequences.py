@@ -80,7 +80,7 @@ class Streams:
         heartbeat: Heartbeat | None = None,
         side: Side = HOST,
     ) -> None:
-        self._make_stage, self._name, self._side = make_stage, name, side
+        self._make_stage, self.name, self._side = make_stage, name, side
         self._idle_seconds, self._max_streams = idle_seconds, max_streams
         self._lock = threading.Lock()
         self._open: dict[str, _Stream] = {}
@@ -108,12 +108,12 @@ class Streams:
     def admit(self) -> None:
         """Refuse a new stream when there is no room for it, rather than let it wait without a word."""
         if self.heartbeat.draining():
-            raise Unavailable("the server is shutting down and takes no new streams; try again later", stage=self._name)
+            raise Unavailable("the server is shutting down and takes no new streams; try again later", stage=self.name)
         if self._max_streams is not None and self.working() > self._max_streams:
             raise Unavailable(
-                f"{self._max_streams} streams are open, which is the limit (max_streams of model {self._name!r}); "
+                f"{self._max_streams} streams are open, which is the limit (max_streams of model {self.name!r}); "
                 f"one may have ended when you try again in {_BACK_SECONDS} s",
-                stage=self._name,
+                stage=self.name,
             )
 
     def working(self) -> int:
@@ -151,7 +151,7 @@ class Streams:
                     return stream.requests.get()
                 del self._open[stream.name]
             if stream.stage is not None:
-                log_warning(f"{self._name}: stream {stream.name} {why} after chunk {stream.chunk}; closed")
+                log_warning(f"{self.name}: stream {stream.name} {why} after chunk {stream.chunk}; closed")
             return None
 
     def _abandoned(self, stream: _Stream) -> str | None:
@@ -171,7 +171,7 @@ class Streams:
 
     def _acknowledge(self, request: Request) -> None:
         """Answer a life sign; nobody reads it."""
-        alive = Cancelled("somebody waits for this stream", stage=self._name)
+        alive = Cancelled("somebody waits for this stream", stage=self.name)
         try:
             request.answer(self._make_stage().failure(alive))
         except StageError as error:
@@ -221,10 +221,10 @@ class _Stream:
         try:
             self._try_to_answer(request)
         except Exception as error:  # noqa: BLE001 - the border between our code and Triton
-            log_error(f"{self.streams._name}: stream {self.name} chunk {self.chunk}: {traceback.format_exc()}")
+            log_error(f"{self.streams.name}: stream {self.name} chunk {self.chunk}: {traceback.format_exc()}")
             fault = Internal(
                 f"{type(error).__name__}: {error}; this is a fault of the server, its log has the traceback",
-                stage=self.streams._name,
+                stage=self.streams.name,
             )
             self._fail(fault)
             try:
@@ -259,7 +259,7 @@ class _Stream:
             self._error = error  # Its own stage told it to the log.
             raise
         if request.cancelled:
-            raise Cancelled("the caller has gone", stage=self.streams._name)
+            raise Cancelled("the caller has gone", stage=self.streams.name)
         self._count(request)
         if request.start:
             self.stage.open(request)
@@ -273,7 +273,7 @@ class _Stream:
             named = self.chunk + 1 if chunk > self.chunk + 1 else chunk
             raise Internal(
                 f"chunk {named} {kind}: got {chunk} after {self.chunk}; send the segment again as a new stream",
-                stage=self.streams._name,
+                stage=self.streams.name,
             )
         self.chunk = chunk
 
@@ -281,15 +281,13 @@ class _Stream:
         return Internal(
             f"stream {self.name} is not known here: it was closed after {self.streams._idle_seconds:g} s without a "
             "request, or this stage was restarted; send the segment again as a new stream",
-            stage=self.streams._name,
+            stage=self.streams.name,
         )
 
     def _tell(self, error: StageError) -> None:
         """Once in the log, by the stage where it began. A full server and a caller who stops are no news there."""
         if self._error is None and isinstance(error, BadInput | Internal | ScriptFailed):
-            log_warning(
-                f"{self.streams._name}: stream {self.name} failed at chunk {self.chunk}: {error} [{error.code}]"
-            )
+            log_warning(f"{self.streams.name}: stream {self.name} failed at chunk {self.chunk}: {error} [{error.code}]")
 
     def _fail(self, error: StageError) -> None:
         self._error = error

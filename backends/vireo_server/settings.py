@@ -159,6 +159,21 @@ class PreprocessSettings(PixelSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DecodePreprocessSettings(DecodeSettings, PreprocessSettings):
+    """Both, of a stage that does both."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        DecodeSettings.__post_init__(self)
+        PreprocessSettings.__post_init__(self)
+        if self.slots != "none" or self.gives != "same":
+            raise SettingError(
+                "parameters slots and gives are for stages whose frames go to encode; remove them, or use the "
+                "backends decode and preprocess"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToneMappingSettings(PixelSettings):
     """What frames become."""
 

@@ -89,7 +89,7 @@ def _run(
     numbers = description.kind == "extraction"
     container = "" if numbers else _container(options.pop("container", "mp4"))
     format = result_format("-", wanted=options.pop("format", None)) if numbers else None
-    video = probe(MediaSource(media, name="MEDIA"))
+    video = probe(MediaSource(media, name="MEDIA"), for_numbers=numbers)
     if video.duration_seconds is not None and video.duration_seconds > settings.max_seconds:
         raise BadInput(
             f"MEDIA is {video.duration_seconds:.1f} s long; allowed: {settings.max_seconds:g} s (max_seconds of "

@@ -116,6 +116,38 @@ class Request:
         self._request = None  # Triton's memory goes back now, not when this object is collected
 
 
+class LocalRequest(Request):
+    """A request of no server, between stages that share a process: tensors by name, as the stages before left them."""
+
+    def __init__(self, tensors: Tensors, *, start: bool, end: bool, stage: str) -> None:
+        self._tensors, self._stage = tensors, stage
+        self.stream, self.start, self.end = "local", start, end
+
+    def has(self, name: str) -> bool:
+        """See `Request.has`."""
+        return name in self._tensors
+
+    def array(self, name: str) -> Array:
+        """See `Request.array`."""
+        value = self._tensors[name]
+        if isinstance(value, str):
+            value = [value.encode()]
+        if isinstance(value, list):
+            array = np.empty(len(value), np.object_)
+            array[:] = value
+            return array
+        return value  # type: ignore[no-any-return]
+
+    def pixels(self, name: str) -> Pixels:
+        """See `Request.pixels`."""
+        return self._tensors[name]
+
+    @property
+    def cancelled(self) -> bool:
+        """Never."""
+        return False
+
+
 def call_service(service: str, stream: str, tensors: Tensors, *, start: bool, end: bool, outputs: list[str]) -> Any:
     """Send one request of a sequence to another model of this server and wait for the answer.
 

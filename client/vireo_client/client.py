@@ -257,7 +257,7 @@ class Client:
         Raises VireoError: InputError, OptionError before anything is sent; ServiceError.
         """
         in_flight = self._in_flight(segments_in_flight)
-        video = probe(MediaSource(input))
+        video = probe(MediaSource(input), for_numbers=True)
         request = request_id or secrets.token_hex(4)
         transports, skipped, description, text = self._read_service(service, version=version, run=request, kept=None)
         stream = prepare_extraction(video, description, options or {})

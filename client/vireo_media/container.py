@@ -18,7 +18,7 @@ from av.stream import Disposition
 
 from vireo_media.addresses import display_name, is_address, open_address
 from vireo_media.errors import InputError, InputMissingError
-from vireo_media.integrity import find_cut
+from vireo_media.integrity import find_cut, is_mp4
 from vireo_media.times import FLAG_CORRUPT, FLAG_DISCARD, FLAG_KEY, UNKNOWN, clock
 
 __all__ = [
@@ -43,6 +43,12 @@ _OPEN_OPTIONS = {
     "format_whitelist": f"{_VIDEO_FORMATS},{_SOUND_FORMATS}",
     "protocol_whitelist": "file",
 }
+
+_QUICK_OPTIONS = {"skip_frame": "all"}
+# Note [Opening without decoding]
+# libavformat decodes a picture of each stream while it opens, to learn what headers may not tell: 4 ms at 720p. In MP4
+# and MOV times, sizes and codecs are all in the container, and packets are the same without it. In Matroska the
+# decoding times of H.264 come from that look.
 
 _CONTAINERS = "mp4, mov, mkv, webm, ts, avi, flv and other video containers"
 
@@ -79,17 +85,20 @@ class MediaSource:
             name = display_name(name) if is_address(source) else name
         self.name = name
         self.remarks: dict[str, str] = {}
-        self._checked = False
+        self._checked = self._tells_all = False
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[av.container.InputContainer]:
-        """The demuxer of this input, from its beginning; closed with the block. Raises InputError."""
+    def open(self, *, quick: bool = False) -> Iterator[av.container.InputContainer]:
+        """The demuxer of this input, from its beginning; closed with the block. `quick`: for who wants packets, and no
+        pixel format. Raises InputError.
+        """
         if not self._checked:
             self._check()
             self._checked = True
+        options = self._options | (_QUICK_OPTIONS if quick and self._tells_all else {})
         with media_errors(self.name, "opening"):
             file: Any = f"file:{os.fspath(cast(str, self._source))}" if self._is_path else self._stream()
-            container = av.open(file, "r", options=dict(self._options), metadata_errors="replace")
+            container = av.open(file, "r", options=options, metadata_errors="replace")
         try:
             with container:
                 yield container
@@ -136,6 +145,7 @@ class MediaSource:
             raise InputError(
                 f"input {self.name!r} is empty (0 bytes); allowed are {_CONTAINERS}; fetch or export it again"
             )
+        self._tells_all = is_mp4(file)
         cut = find_cut(file, size)
         if cut is not None:
             raise InputError(f"input {self.name!r} is cut short: {cut}; fetch or export it again")
@@ -211,7 +221,7 @@ def read_packets(source: MediaSource) -> Iterator[CodedPacket]:
     """The packets of the video stream, in the file's order, lazily; no two have one time. Raises InputError."""
     recent: deque[int] = deque(maxlen=_REMEMBERED)
     latest = UNKNOWN
-    with source.open() as container, media_errors(source.name, "reading"):
+    with source.open(quick=True) as container, media_errors(source.name, "reading"):
         stream = find_video(container, source.name)
         # AVI has one time a packet, in decode order; what libav gives as pts is a guess that is wrong with B-frames.
         has_pts = container.format.name != "avi" or stream.codec_context.codec.intra_only

@@ -5,9 +5,18 @@ import os
 import struct
 from typing import BinaryIO
 
-__all__ = ["find_cut"]
+__all__ = ["find_cut", "is_mp4"]
 
+_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+"""What such a file may begin with."""
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+
+
+def is_mp4(file: BinaryIO) -> bool:
+    """Whether `file`, from its beginning, is MP4, MOV or one of their kin."""
+    head = file.read(8)
+    file.seek(0)
+    return head[4:8] in _BOXES
 
 
 def find_cut(file: BinaryIO, size: int) -> str | None:
@@ -16,10 +25,10 @@ def find_cut(file: BinaryIO, size: int) -> str | None:
     Reads box headers of MP4 and MOV, the segment's length of Matroska and WebM, the RIFF length of AVI. Other
     containers (MPEG-TS, FLV) say nothing of their length.
     """
+    if is_mp4(file):
+        return _cut_boxes(file, size)
     head = file.read(12)
     file.seek(0)
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        return _cut_boxes(file, size)
     if head[:4] == _EBML:
         return _cut_matroska(file, size)
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":

@@ -10,18 +10,24 @@ from typing import Any
 import av
 import av.container
 import av.error
+import av.logging
 import av.video.stream
 from av.sidedata.sidedata import Type
 
-from vireo_media.chroma import chroma_location
+from vireo_media.bitstream import has_own_headers
+from vireo_media.chroma import chroma_location, libav_tells, sample_location
 from vireo_media.container import MediaSource, find_video, media_errors
 from vireo_media.description import FIELD_ORDERS, Rational, StreamDescription
+from vireo_media.parameter_sets import H264Parameters, has_frames_only, read_h264
 
 __all__ = ["MATRICES", "PRIMARIES", "RANGES", "TRANSFERS", "VideoInput", "probe"]
 
 # Note [Why probing decodes a picture]
 # PyAV does not show a stream's side data (display matrix, mastering display, light level): it appears on decoded frames
-# only. So the first picture is decoded here, by a reader of its own. Costs one key frame.
+# only. So the first picture is decoded here, by a reader of its own. Costs one key frame: more than all else that a
+# client does for a short clip. Who wants numbers of a video needs neither light levels nor what is lost; so of MP4 with
+# H.264 or HEVC it is left out where nothing could be learnt from it: no field coding, no side data (libavformat's own
+# listing names it), no headers among the pictures.
 
 
 # FFmpeg's names of its own numbers (libavutil/pixdesc.c); 0 and 2 are reserved and unspecified.
@@ -74,22 +80,25 @@ class VideoInput:
     display_matrix: tuple[int, ...] | None = None
 
 
-def probe(source: MediaSource) -> VideoInput:
-    """Open `source` and describe its video stream. Raises InputError."""
-    with source.open() as container, media_errors(source.name, "opening"):
+def probe(source: MediaSource, *, for_numbers: bool = False) -> VideoInput:
+    """Open `source` and describe its video stream; `for_numbers`: no video is made of it. Raises InputError."""
+    if for_numbers and (found := _described(source, decodes=False)) is not None:
+        return found
+    found = _described(source, decodes=True)
+    assert found is not None
+    return found
+
+
+def _described(source: MediaSource, *, decodes: bool) -> VideoInput | None:
+    """What the source is, None where it cannot be told without decoding."""
+    with source.open(quick=not decodes) as container, media_errors(source.name, "opening"):
         stream = find_video(container, source.name)
-        frame, key_packet = _first_picture(container, stream)
+        frame, key_packet = _first_picture(container, stream) if decodes else (None, _first_key(container, stream))
+        if not decodes and not _headers_tell_all(container, stream, key_packet):
+            return None
         context = stream.codec_context
-        tags = frame if frame is not None else context
-        color = {
-            "matrix": MATRICES.get(int(tags.colorspace)) if not _is_rgb(stream) else "gbr",
-            "range": RANGES.get(int(tags.color_range)),
-            "transfer": TRANSFERS.get(int(tags.color_trc)),
-            "primaries": PRIMARIES.get(int(tags.color_primaries)),
-            "chroma_location": chroma_location(stream, key_packet),
-        }
-        if (stream.pix_fmt or "").startswith("yuvj"):
-            color["range"] = "pc"
+        parameters = read_h264(context.extradata or b"") if not decodes else None
+        color = _color(stream, frame, key_packet) if parameters is None else _h264_color(context, parameters)
         side_data = _side_data(frame)
         _note_losses(source, stream, side_data)
         matrix = side_data.get(Type.DISPLAYMATRIX)
@@ -115,6 +124,57 @@ def probe(source: MediaSource) -> VideoInput:
             begin_seconds=(stream.start_time or 0) * (stream.time_base or Fraction(1)),
             display_matrix=struct.unpack("<9i", matrix) if matrix is not None and len(matrix) == 36 else None,
         )
+
+
+def _color(
+    stream: av.video.stream.VideoStream, frame: av.VideoFrame | None, key_packet: bytes | None
+) -> dict[str, str | None]:
+    tags = frame if frame is not None else stream.codec_context
+    color = {
+        "matrix": MATRICES.get(int(tags.colorspace)) if not _is_rgb(stream) else "gbr",
+        "range": RANGES.get(int(tags.color_range)),
+        "transfer": TRANSFERS.get(int(tags.color_trc)),
+        "primaries": PRIMARIES.get(int(tags.color_primaries)),
+        "chroma_location": chroma_location(stream, key_packet),
+    }
+    if (stream.pix_fmt or "").startswith("yuvj"):
+        color["range"] = "pc"
+    return color
+
+
+def _h264_color(context: Any, parameters: H264Parameters) -> dict[str, str | None]:
+    """What the decoder would say: the coded headers' word, where they have one, before the container's."""
+    container = int(context.color_primaries), int(context.color_trc), int(context.colorspace)
+    primaries, transfer, matrix = parameters.color or container
+    full = parameters.full_range
+    return {
+        "matrix": MATRICES.get(matrix),
+        "range": RANGES.get(int(context.color_range)) if full is None else "pc" if full else "tv",
+        "transfer": TRANSFERS.get(transfer),
+        "primaries": PRIMARIES.get(primaries),
+        "chroma_location": sample_location(parameters.chroma),
+    }
+
+
+def _headers_tell_all(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, key_packet: bytes | None
+) -> bool:
+    context = stream.codec_context
+    codec, extradata = context.codec.canonical_name, context.extradata or b""
+    if not container.format.name.startswith("mov") or not has_frames_only(codec, extradata) or key_packet is None:
+        return False
+    parameters = read_h264(extradata)
+    if parameters is not None and parameters.size != (context.width, context.height):
+        return False
+    if has_own_headers(codec, extradata, key_packet):
+        return False
+    with libav_tells(av.logging.INFO):
+        return "Side data" not in str(container.dumps_format())  # type: ignore[attr-defined]
+
+
+def _first_key(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> bytes | None:
+    packets = (packet for packet in container.demux(stream) if packet.size and packet.is_keyframe)
+    return next((bytes(packet) for packet in packets), None)
 
 
 def _first_picture(

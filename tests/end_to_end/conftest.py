@@ -34,7 +34,7 @@ def repository(tmp_path_factory):
     shutil.copytree(find_locations().model_repository, folder)
     for config in folder.glob("*/config.pbtxt"):
         text = config.read_text()
-        stages = ("decode", "preprocess", "tone_mapping", "encode", "collect")
+        stages = ("decode", "decode_preprocess", "preprocess", "tone_mapping", "encode", "collect")
         if any(f'backend: "{stage}"' in text for stage in stages):
             idle = f'parameters {{ key: "idle_seconds" value {{ string_value: "{IDLE_SECONDS}" }} }}\n'
             config.write_text(text + idle)

@@ -33,6 +33,7 @@ from vireo_server.launching.watchdog import Watchdog
 from vireo_server.locations import find_locations
 
 DECODE_MODEL = "decode"
+"""The first stage of a service, or `<service>_decode` where decoding is part of its own."""
 
 _EXIT_SECONDS = 5
 _PORT_TRIES = 3
@@ -230,9 +231,9 @@ class RunningServer:
         self.services = tuple(dict.fromkeys([*self.services, service]))
 
     def open_streams(self) -> int:
-        """Give how many streams the decode stage holds now."""
-        beats = read_beats(self.runtime)
-        return sum(beat.open_streams for beat in beats if beat.model == DECODE_MODEL and _alive(beat.pid))
+        """Give how many streams the stages that decode hold now."""
+        beats = (beat for beat in read_beats(self.runtime) if f"_{beat.model}".endswith(f"_{DECODE_MODEL}"))
+        return sum(beat.open_streams for beat in beats if _alive(beat.pid))
 
     def drain(self, seconds: float, *, interrupted: Callable[[], bool] = _never) -> int:
         """Open no more streams and wait for the open ones.

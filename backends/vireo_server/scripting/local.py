@@ -43,7 +43,7 @@ from vireo_server.scripting.profile import Profile
 from vireo_server.scripting.stage import PROFILING, ScriptStage
 from vireo_server.sequences import Stage, Streams
 from vireo_server.settings import DecodeSettings, EncodeSettings, PreprocessSettings, ScriptSettings
-from vireo_server.wire import Array, Pixels, Request, Tensors
+from vireo_server.wire import LocalRequest
 
 #: Suffix of an output that takes numbers instead of a video.
 RESULTS = ".npz"
@@ -226,7 +226,7 @@ class _Chain:
             "PACKET_TIMING": chunk.timing,
         }
         for name, stage in self._stages.items():
-            request = _LocalRequest(tensors, start=chunk.start, end=chunk.end, stage=name)
+            request = LocalRequest(tensors, start=chunk.start, end=chunk.end, stage=name)
             with self.timed(name):
                 stage.listen(request)
                 if chunk.start:
@@ -272,35 +272,3 @@ class _Chain:
     def _note(self, profile: Mapping[str, Any]) -> None:
         self._configure = profile.get("configure", self._configure)
         self._batches += profile.get("batches", [])
-
-
-class _LocalRequest(Request):
-    """A request of no server: tensors by name, as the stages before left them."""
-
-    def __init__(self, tensors: Tensors, *, start: bool, end: bool, stage: str) -> None:
-        self._tensors, self._stage = tensors, stage
-        self.stream, self.start, self.end = "local", start, end
-
-    def has(self, name: str) -> bool:
-        """See `Request.has`."""
-        return name in self._tensors
-
-    def array(self, name: str) -> Array:
-        """See `Request.array`."""
-        value = self._tensors[name]
-        if isinstance(value, str):
-            value = [value.encode()]
-        if isinstance(value, list):
-            array = np.empty(len(value), np.object_)
-            array[:] = value
-            return array
-        return value  # type: ignore[no-any-return]
-
-    def pixels(self, name: str) -> Pixels:
-        """See `Request.pixels`."""
-        return self._tensors[name]
-
-    @property
-    def cancelled(self) -> bool:
-        """Never."""
-        return False

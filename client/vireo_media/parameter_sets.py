@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""What the headers of a stream say for all of it.
+
+Sources: ITU-T H.264 7.3.2.1.1, 9.1 and E.1.1, ITU-T H.265 7.3.3, ISO/IEC 14496-15 5.3.3.1.2 (avcC) and 8.3.3.1.2
+(hvcC).
+"""
+
+from dataclasses import dataclass
+
+from vireo_media.bitstream import length_size
+
+__all__ = ["H264Parameters", "has_frames_only", "read_h264"]
+
+_HIGH_PROFILES = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
+_EXTENDED_ASPECT_RATIO = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class H264Parameters:
+    """What an H.264 sequence parameter set says; FFmpeg's numbers are the standard's. None where it says nothing.
+
+    `frames_only`: no picture is coded as fields. `size` is (width, height) after cropping. `color` is primaries,
+    transfer and matrix. `chroma` is chroma_sample_loc_type of the top field.
+    """
+
+    frames_only: bool
+    size: tuple[int, int]
+    full_range: bool | None = None
+    color: tuple[int, int, int] | None = None
+    chroma: int | None = None
+
+
+def has_frames_only(codec: str, extradata: bytes) -> bool:
+    """Whether the headers in `extradata` (avcC, hvcC) promise that no picture is coded as fields, nor meant to be.
+
+    False for other codecs, and where the headers stand in the packets and so may change.
+    """
+    if codec == "h264":
+        parameters = read_h264(extradata)
+        return parameters is not None and parameters.frames_only
+    # general_progressive_source_flag, general_interlaced_source_flag
+    return codec == "hevc" and length_size(codec, extradata) is not None and extradata[6] & 0xC0 == 0x80
+
+
+def read_h264(extradata: bytes) -> H264Parameters | None:
+    """The one sequence parameter set of an avcC; None for anything else."""
+    if length_size("h264", extradata) is None or extradata[5] & 31 != 1:
+        return None
+    length = int.from_bytes(extradata[6:8], "big")
+    try:
+        return _parameters(extradata[8 : 8 + length])
+    except IndexError:
+        return None
+
+
+def _parameters(sps: bytes) -> H264Parameters:
+    bits = _Bits(sps[4:].replace(b"\0\0\3", b"\0\0"))
+    bits.unsigned()
+    chroma_format, separate = 1, False
+    if sps[1] in _HIGH_PROFILES:
+        chroma_format = bits.unsigned()
+        separate = chroma_format == 3 and bool(bits.take(1))
+        bits.unsigned()
+        bits.unsigned()
+        bits.take(1)
+        if bits.take(1):
+            for number in range(12 if chroma_format == 3 else 8):
+                if bits.take(1):
+                    _skip_scaling_list(bits, 16 if number < 6 else 64)
+    bits.unsigned()
+    order = bits.unsigned()
+    if order == 0:
+        bits.unsigned()
+    elif order == 1:
+        bits.take(1)
+        bits.unsigned()
+        bits.unsigned()
+        for _ in range(bits.unsigned()):
+            bits.unsigned()
+    bits.unsigned()
+    bits.take(1)
+    width, map_units = 16 * (bits.unsigned() + 1), 16 * (bits.unsigned() + 1)
+    frames_only = bool(bits.take(1))
+    height = map_units if frames_only else 2 * map_units
+    bits.take(1 if frames_only else 2)
+    if bits.take(1):
+        left, right, top, bottom = (bits.unsigned() for _ in range(4))
+        wide, tall = (1, 1) if separate or chroma_format in (0, 3) else (2, 2 if chroma_format == 1 else 1)
+        width -= wide * (left + right)
+        height -= tall * (top + bottom) * (1 if frames_only else 2)
+    full_range = color = chroma = None
+    if bits.take(1):
+        if bits.take(1) and bits.take(8) == _EXTENDED_ASPECT_RATIO:
+            bits.take(32)
+        if bits.take(1):
+            bits.take(1)
+        if bits.take(1):
+            bits.take(3)
+            full_range = bool(bits.take(1))
+            if bits.take(1):
+                color = bits.take(8), bits.take(8), bits.take(8)
+        if bits.take(1):
+            chroma = bits.unsigned()
+    return H264Parameters(
+        frames_only=frames_only, size=(width, height), full_range=full_range, color=color, chroma=chroma
+    )
+
+
+def _skip_scaling_list(bits: "_Bits", size: int) -> None:
+    last = following = 8
+    for _ in range(size):
+        if following:
+            following = (last + bits.signed()) % 256
+        last = following or last
+
+
+class _Bits:
+    """The bits of a header, from the first. Raises IndexError behind the last."""
+
+    def __init__(self, data: bytes) -> None:
+        self._text = "".join(f"{byte:08b}" for byte in data)
+        self._place = 0
+
+    def take(self, count: int) -> int:
+        if self._place + count > len(self._text):
+            raise IndexError("the header ends before")
+        self._place += count
+        return int(self._text[self._place - count : self._place] or "0", 2)
+
+    def unsigned(self) -> int:
+        """ue(v), ITU-T H.264 9.1."""
+        zeros = 0
+        while not self.take(1):
+            zeros += 1
+        return (1 << zeros) - 1 + self.take(zeros)
+
+    def signed(self) -> int:
+        """se(v), ITU-T H.264 9.1.1."""
+        code = self.unsigned()
+        return (code + 1) // 2 if code & 1 else -(code // 2)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""A picture is decoded only where something can be learnt from it."""
+
+from dataclasses import replace
+
+import av
+import pytest
+from vireo_media import probing
+from vireo_media.bitstream import has_own_headers
+from vireo_media.container import MediaSource, read_packets
+from vireo_media.parameter_sets import has_frames_only
+from vireo_media.probing import probe
+from vireo_media.testing import numbered_clip
+
+TOLD_BY_HEADERS = {
+    "plain.mp4": {},
+    "tagged.mov": {"color": {"color_range": 2, "colorspace": 1, "color_trc": 1, "color_primaries": 1}},
+    "hevc.mp4": {"codec": "libx265", "options": {"x265-params": "log-level=none"}},
+    "four_four_four.mp4": {"pixel_format": "yuv444p"},
+    "scaling_lists.mp4": {"options": {"x264-params": "cqm=jvt"}},
+}
+DECODED = {
+    "turned.mp4": {"rotation": 90},
+    "interlaced.mp4": {"options": {"x264-params": "interlaced=1"}},
+    "plain.mkv": {},
+    "plain.ts": {},
+    "mpeg4.mp4": {"codec": "mpeg4", "bframes": 0},
+}
+
+
+@pytest.fixture
+def decodes(monkeypatch):
+    """How often a first picture was decoded."""
+    asked, first = [], probing._first_picture
+    monkeypatch.setattr(probing, "_first_picture", lambda *given: (asked.append(1), first(*given))[1])
+    return asked
+
+
+@pytest.mark.parametrize(("name", "choices"), [*TOLD_BY_HEADERS.items(), *DECODED.items()])
+def test_for_numbers_the_description_is_the_same_and_seldom_needs_a_picture(tmp_path, decodes, name, choices):
+    numbered_clip(str(tmp_path / name), frames=4, size=(98, 68), **choices)
+    found = probe(MediaSource(tmp_path / name), for_numbers=True)
+    assert len(decodes) == (name in DECODED)
+    full = probe(MediaSource(tmp_path / name))
+    assert replace(found, source=full.source) == full
+
+
+def test_light_levels_are_in_side_data_and_so_still_found(tmp_path, decodes):
+    numbered_clip(str(tmp_path / "plain.mp4"), frames=2, size=(96, 64))
+    with av.open(str(tmp_path / "plain.mp4")) as source, av.open(str(tmp_path / "turned.mp4"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        stream.set_display_rotation(180)
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    assert probe(MediaSource(tmp_path / "turned.mp4"), for_numbers=True).description.rotation in (180, -180)
+    assert decodes
+
+
+def test_headers_among_the_pictures_are_noticed(tmp_path):
+    numbered_clip(str(tmp_path / "plain.mp4"), frames=2, size=(96, 64))
+    source = MediaSource(tmp_path / "plain.mp4")
+    extradata, key = probe(source).description.extradata, next(read_packets(source)).data
+    assert not has_own_headers("h264", extradata, key)
+    assert has_own_headers("h264", extradata, extradata[6:8].rjust(4, b"\0") + extradata[8:] + key)
+    orientation = b"\x06\x2f\x02\x80\x40\x80"  # SEI, payload type 47, two bytes
+    assert has_own_headers("h264", extradata, len(orientation).to_bytes(4, "big") + orientation + key)
+
+
+@pytest.mark.parametrize("extradata", [b"", b"\x01\x64\x00\x1f\xff\xe1\x00\x04\x67\x64\x00\x1f", b"\0\0\0\1\x67\x64"])
+def test_headers_that_end_early_promise_nothing(extradata):
+    assert not has_frames_only("h264", extradata)
+
+
+def test_packets_are_the_same_without_a_look_at_the_pictures(tmp_path, monkeypatch):
+    for name in ("clip.mp4", "clip.mkv", "clip.mov", "clip.ts"):
+        numbered_clip(str(tmp_path / name), frames=30, size=(96, 64), bframes=3, audio="aac")
+        quick = list(read_packets(MediaSource(tmp_path / name)))
+        with monkeypatch.context() as patch:
+            patch.setattr("vireo_media.container.is_mp4", lambda file: False)
+            assert list(read_packets(MediaSource(tmp_path / name))) == quick
