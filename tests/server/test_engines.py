@@ -18,7 +18,7 @@ from vireo_server.new_service import new_service
 from vireo_server.runtimes import load_runtime
 from vireo_server.runtimes.engine_files import engine_file, engine_key, find_engine, kept_engine
 from vireo_server.runtimes.engines import EngineSettings, build_engine, load_library
-from vireo_server.runtimes.precision import halved
+from vireo_server.runtimes.precision import halved, with_float_biases
 
 pytest.importorskip("tensorrt_rtx", reason="no tensorrt_rtx: pip install tensorrt-rtx-cu12==1.7.1.116")
 
@@ -117,6 +117,36 @@ def test_a_quantised_network_runs_and_becomes_an_engine(library, quantised):
     results = [next(load_runtime(name, quantised, threads=1).run([batch])) for name in ("openvino", "onnxruntime")]
     assert np.abs(results[0].astype(int) - results[1]).max() <= 1
     assert build_engine(adapt(quantised), SMALL, library=library, capabilities=["8.9"])
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_what_onnx_runtimes_quantiser_writes_becomes_an_engine(library, tmp_path, per_channel):
+    """Biases too: it makes INT32 ones, which TensorRT refuses."""
+    import onnxruntime
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Pictures(CalibrationDataReader):
+        def __init__(self):
+            rng = np.random.default_rng(0)
+            self._left = [{"INPUT": rng.integers(0, 256, (1, 3, 16, 16), dtype=np.uint8)} for _ in range(2)]
+
+        def get_next(self):
+            return self._left.pop() if self._left else None
+
+    shipped = find_locations().model_repository / "super_resolution_network" / "1" / "model.onnx"
+    quantize_static(
+        str(shipped), str(tmp_path / "q.onnx"), Pictures(), quant_format=QuantFormat.QDQ, per_channel=per_channel,
+        activation_type=QuantType.QInt8, weight_type=QuantType.QInt8, extra_options={"ActivationSymmetric": True},
+    )  # fmt: skip
+    model = adapt(tmp_path / "q.onnx")
+    assert build_engine(model, SMALL, library=library, capabilities=["8.9"])
+    batch = np.random.default_rng(1).integers(0, 256, (1, 3, 16, 24), dtype=np.uint8)
+    as_written, folded = (
+        onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(None, {"INPUT": batch})[0]
+        for graph in (model, with_float_biases(model))
+    )
+    assert with_float_biases(model) != model
+    assert np.abs(as_written.astype(int) - folded).max() <= 1
 
 
 def test_a_network_with_numbers_beside_the_picture(library, tmp_path):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vireo_server.errors import SettingError
-from vireo_server.runtimes.precision import halved
+from vireo_server.runtimes.precision import halved, with_float_biases
 
 if TYPE_CHECKING:
     from vireo_server.runtimes.tensorrt_types import (
@@ -220,6 +220,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 def _parse(model: bytes, network: Network, settings: EngineSettings, *, library: Library, log: Any) -> None:
     parser: OnnxParser = library.module.OnnxParser(network, log)
+    model = with_float_biases(model)
     if settings.precision == "fp16":
         model = halved(model, keep=settings.keep_fp32)
     if not parser.parse(model):
@@ -247,7 +248,9 @@ def _shape(tensor: InputTensor, rows: int, size: Size) -> tuple[int, ...]:
 
 
 def _parser_error(error: ParserError) -> str:
-    return f"node {error.node_name()!r} ({error.node_operator()}): {' '.join(error.desc().split())}"
+    # Without a GPU it complains of that behind every other error.
+    said, *_ = " ".join(error.desc().split()).partition(" [checkMacros")
+    return f"node {error.node_name()!r} ({error.node_operator()}): {said}"
 
 
 def _progress_to(trt: Any, note: Callable[[str], None]) -> Any:

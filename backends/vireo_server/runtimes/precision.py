@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Networks computed in half precision, as far as each of their layers bears it."""
+"""Networks for TensorRT in lower precision: halved, or quantised by other tools."""
 
 from __future__ import annotations
 
@@ -46,3 +46,29 @@ def halved(model: bytes, *, keep: Sequence[str] = ()) -> bytes:
                 if attribute.name == "to" and attribute.i == onnx.TensorProto.FLOAT:
                     attribute.i = onnx.TensorProto.FLOAT16
     return bytes(half.SerializeToString())
+
+
+def with_float_biases(model: bytes) -> bytes:
+    """A quantised (Q/DQ) ONNX network whose biases are FP32 constants.
+
+    ONNX Runtime's quantiser writes them as INT32 constants behind a DequantizeLinear, which TensorRT does not take; the
+    numbers are the same.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    network = onnx.load_from_string(model)
+    constants = {tensor.name: tensor for tensor in network.graph.initializer}
+    folded = [
+        node
+        for node in network.graph.node
+        if node.op_type == "DequantizeLinear"
+        and node.input[0] in constants
+        and constants[node.input[0]].data_type == onnx.TensorProto.INT32
+    ]
+    for node in folded:
+        values, scale = (numpy_helper.to_array(constants[name]) for name in node.input[:2])
+        bias = (values * scale).astype(scale.dtype)
+        network.graph.initializer.append(numpy_helper.from_array(bias, node.output[0]))
+        network.graph.node.remove(node)
+    return bytes(network.SerializeToString()) if folded else model
