@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""What the programs that look at a GPU share: CuPy or why not, rates, and clips that NVDEC decodes."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from perf.questions import NotRunError
+
+WIDTH, HEIGHT = 1920, 1080
+
+
+def find_cupy() -> Any:
+    """CuPy, where there is a GPU for it. Raises NotRunError."""
+    try:
+        import cupy
+    except ImportError as error:
+        raise NotRunError("CuPy is not installed: pip install cupy-cuda12x==13.6.0") from error
+    try:
+        if cupy.cuda.runtime.getDeviceCount() < 1:
+            raise NotRunError("there is no CUDA device")
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise NotRunError(f"there is no CUDA device: {error}") from error
+    return cupy
+
+
+def rate(cupy: Any, amount: float, run: Callable[[], Any]) -> float:
+    """`amount` in units of 1e9 a second; the best of five, after one that warms up."""
+    best = float("inf")
+    for _ in range(6):
+        cupy.cuda.Device().synchronize()
+        began = time.perf_counter()
+        run()
+        cupy.cuda.Device().synchronize()
+        best = min(best, time.perf_counter() - began)
+    return round(amount / best / 1e9, 2)
+
+
+def noise_clip() -> bytes:
+    """240 frames of 1080p noise and motion, H.264 8 bit, which every NVDEC takes."""
+    import av
+
+    buffer = io.BytesIO()
+    background = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    with av.open(buffer, "w", format="matroska") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast", "crf": "30"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(240):
+            picture = np.roll(background, 8 * number, axis=1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def opened(clip: bytes, *, cuda: bool) -> Any:
+    """A clip's container, decoded by NVDEC to frames of the device or in software; closed by its reader."""
+    import av
+    from av.codec.hwaccel import HWAccel
+
+    hwaccel = HWAccel("cuda", device="0", allow_software_fallback=False, is_hw_owned=True) if cuda else None
+    container = av.open(io.BytesIO(clip), hwaccel=hwaccel)
+    # Frame threads would each hold surfaces, of which NVDEC has fewer than 32.
+    container.streams.video[0].thread_count = 1
+    return container
+
+
+def decode_rate(clip: bytes, streams: int, *, cuda: bool) -> float:
+    """Frames/s of so many decoders at once, each on the whole clip."""
+
+    def run(_: int) -> int:
+        with opened(clip, cuda=cuda) as container:
+            return sum(1 for _ in container.decode(video=0))
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(streams) as pool:
+        frames = sum(pool.map(run, range(streams)))
+    return round(frames / (time.perf_counter() - began), 1)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""Questions to a machine, each asked in a process of its own, answered as JSON.
+
+A question is a function of a program here that returns what it found. One that crashes or hangs takes nothing with it:
+each is answered with numbers, or with why it could not be run ("not_run"), or with how it failed ("failed"). The exit
+code is 0 when all were asked, whatever the answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perf.results import describe_commit, describe_machine
+
+Answer = dict[str, Any]
+
+_SECONDS = 240
+_MARK = "vireo-answer: "
+_PACKAGES = (
+    "vireo", "av", "cupy-cuda12x", "tensorrt-rtx-cu12", "tensorrt-cu12", "onnxruntime-gpu", "openvino", "torch",
+    "numpy", "nvidia-pytriton",
+)  # fmt: skip
+
+
+class NotRunError(Exception):
+    """A question that this machine cannot answer, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A program that asks: `name` of its module, `about` for its help, `questions` by name."""
+
+    name: str
+    about: str
+    questions: Mapping[str, Callable[[], Answer]]
+
+    def main(self, default: Callable[[Answer], Path | None] = lambda found: None) -> int:
+        """Ask, print, write; to what `default` says where no file is named. Returns the exit code."""
+        parser = argparse.ArgumentParser(description=self.about, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser.add_argument("--json", type=Path, help="write the answers here")
+        parser.add_argument("--only", choices=self.questions, action="append", help="ask only this; repeatable")
+        parser.add_argument("--child", choices=self.questions, help=argparse.SUPPRESS)
+        arguments = parser.parse_args()
+        if arguments.child:
+            print(_MARK + json.dumps(self._answer(arguments.child)), flush=True)
+            return 0
+        found: Answer = {"machine": machine()}
+        for name in arguments.only or self.questions:
+            found[name] = self._ask(name)
+            print(f"{name}: {json.dumps(found[name])}", flush=True)
+        unanswered = [name for name, one in found.items() if "not_run" in one or "failed" in one]
+        print(f"not answered: {', '.join(unanswered) or 'none'}")
+        target = arguments.json or default(found)
+        if target:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        return 0
+
+    def _ask(self, name: str) -> Answer:
+        """The answer of a question, from a process of its own."""
+        began = time.monotonic()
+        command = [sys.executable, "-m", self.name, "--child", name]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            return {"failed": f"no answer within {_SECONDS} s"}
+        lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
+        if not lines:
+            return {"failed": f"ended with code {done.returncode}: {done.stderr.strip()[-400:]}"}
+        return {**json.loads(lines[-1].removeprefix(_MARK)), "seconds": round(time.monotonic() - began, 1)}
+
+    def _answer(self, name: str) -> Answer:
+        """The answer of a question, in this process."""
+        try:
+            return {"answer": self.questions[name]()}
+        except NotRunError as error:
+            return {"not_run": str(error)}
+        except Exception as error:  # noqa: BLE001 - whatever a part of the path raises is the answer
+            return {"failed": f"{type(error).__name__}: {error}", "where": traceback.format_exc().splitlines()[-4:]}
+
+
+def machine() -> Answer:
+    """The GPUs by `nvidia-smi`, the driver, cores, and the versions of what takes part."""
+    fields = "name,driver_version,compute_cap,memory.total,pcie.link.gen.max,pcie.link.width.max"
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"],
+            capture_output=True, text=True, timeout=30, check=True,
+        )  # fmt: skip
+        names = fields.split(",")
+        gpus = [dict(zip(names, line.split(", "), strict=True)) for line in done.stdout.splitlines()]
+        seen: Answer = {"gpus": gpus}
+    except (OSError, subprocess.SubprocessError) as error:
+        seen = {"gpus": [], "why": f"nvidia-smi: {error}"}
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return {**seen, **describe_machine(), "commit": describe_commit(), "versions": versions}
