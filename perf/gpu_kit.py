@@ -144,9 +144,10 @@ def nvenc() -> Answer:
     return found
 
 
-def tensorrt() -> Answer:
-    """Whether each TensorRT library builds and runs the shipped network, how far from OpenVINO's, and how fast."""
+def runtimes() -> Answer:
+    """Whether each runtime of a GPU builds and runs the shipped network, how far from OpenVINO's, and how fast."""
     cupy = find_cupy()
+    from vireo_server.choosing import GPU_RUNTIMES
     from vireo_server.errors import SettingError
     from vireo_server.locations import find_locations
     from vireo_server.runtimes import load_runtime
@@ -156,19 +157,19 @@ def tensorrt() -> Answer:
     batch = np.random.default_rng(0).integers(0, 256, (6, 3, 360, 640), dtype=np.uint8)
     expected = next(load_runtime("openvino", path, threads=0).run([batch])).astype(int)
     found: Answer = {}
-    for library in ("tensorrt", "tensorrt_rtx"):
+    for library in GPU_RUNTIMES:
         for precision in ("fp32", "tf32", "fp16"):
             try:
                 began = time.monotonic()
                 settings = EngineSettings(precision=precision)
                 runtime = load_runtime(library, path, threads=0, engine=settings)
                 ready = time.monotonic() - began
-                (output,) = runtime.run([batch])
                 given = cupy.asarray(batch)
+                (output,) = runtime.run([given])
                 speed = rate(cupy, len(batch) * 1e9, lambda runtime=runtime, given=given: list(runtime.run([given])))
                 found[f"{library}_{precision}"] = {
                     "ready_s": round(ready, 2),
-                    "largest_difference": int(np.abs(output - expected).max()),
+                    "largest_difference": int(np.abs(cupy.asnumpy(output) - expected).max()),
                     "frames_s_360p": speed,
                 }
             except (SettingError, RuntimeError) as error:
@@ -278,7 +279,7 @@ QUESTIONS: dict[str, Callable[[], Answer]] = {
     "decode": decode,
     "dlpack_out": dlpack_out,
     "nvenc": nvenc,
-    "tensorrt": tensorrt,
+    "runtimes": runtimes,
     "hand_over": hand_over,
     "torch_script": torch_script,
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 from vireo_server.heartbeat import Heartbeat
 from vireo_server.inference import infer, load_network
 from vireo_server.settings import NetworkSettings, read_settings
+from vireo_server.side import Border, side_of
 from vireo_server.wire import Request, log_warning
 
 
@@ -14,12 +15,14 @@ class TritonPythonModel:
 
     def initialize(self, args):
         settings = read_settings(NetworkSettings, args)
+        side = side_of(args, stage="network")
+        self.border = Border(side, stage="network")
         folder = Path(args["model_repository"]) / args["model_version"]
         self.model = args["model_name"]
         self.runtime = load_network(
             settings,
             folder / settings.file,
-            device=int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None,
+            device=side.device.cuda,
             note=lambda text: log_warning(f"{self.model}: {text}"),
             progress=lambda: self.heartbeat.progress(),
         )
@@ -27,7 +30,8 @@ class TritonPythonModel:
 
     def execute(self, requests):
         with self.heartbeat.busy():
-            infer(self.runtime, [Request(request, stage="network") for request in requests], model=self.model)
+            waiting = [Request(request, stage="network") for request in requests]
+            infer(self.runtime, waiting, model=self.model, border=self.border)
 
     def finalize(self):
         self.heartbeat.close()

@@ -10,7 +10,8 @@ from pathlib import Path
 from vireo_server.errors import BadInput, Internal
 from vireo_server.runtimes import Runtime, load_runtime
 from vireo_server.settings import NetworkSettings
-from vireo_server.wire import Request, log_error
+from vireo_server.side import Border
+from vireo_server.wire import Pixels, Request, log_error
 
 
 def load_network(
@@ -42,18 +43,20 @@ def load_network(
     )
 
 
-def infer(runtime: Runtime, requests: Sequence[Request], *, model: str) -> None:
+def infer(runtime: Runtime, requests: Sequence[Request], *, model: str, border: Border) -> None:
     """Answer every request, each as soon as its own rows are done rather than when the whole batch is.
 
     INPUT is `(R, 3, H, W)`, OUTPUT `(R, C, H', W')`, both uint8 or both uint16; what the network takes
     beside the picture are inputs of their own names, `(R, K) float32`. A network cannot pass an error on in FORMAT,
     which it never sees, so it answers with one; the stages behind then miss the chunk, and the caller aborts the
     stream.
+
+    Pictures are brought to the runtime's side, which `border` counts, and results go out from there.
     """
     waiting = list(requests)
     try:
         outputs = runtime.run(
-            [request.array("INPUT") for request in requests],
+            [_bring(request.pixels("INPUT"), runtime, border) for request in requests],
             [{name: request.array(name) for name in runtime.conditions} for request in requests],
         )
         for output in outputs:
@@ -73,3 +76,9 @@ def infer(runtime: Runtime, requests: Sequence[Request], *, model: str) -> None:
                     stage="network",
                 )
             )
+
+
+def _bring(pictures: Pixels, runtime: Runtime, border: Border) -> Pixels:
+    if runtime.side == "either":
+        return pictures
+    return border.bring(pictures) if runtime.side == "device" else border.to_host(pictures)

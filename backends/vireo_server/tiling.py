@@ -95,7 +95,7 @@ class Tiled(Runtime):
     ) -> None:
         """Nothing is loaded; see the class."""
         self._runtime, self._note, self._at_once = runtime, note, at_once
-        self.conditions = runtime.conditions
+        self.conditions, self.side = runtime.conditions, runtime.side
         self._multiple, self._only = math.lcm(limits.multiple, network.grain), network.size
         radius = network.radius if limits.overlap < 0 else limits.overlap
         self._overlap = None if radius is None else -(-radius // self._multiple) * self._multiple

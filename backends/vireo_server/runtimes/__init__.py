@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from vireo_server.settings import Interface
     from vireo_server.tiling import TileLimits
 
-#: Pictures, uint8 or uint16 as the network was loaded for.
-Rows = npt.NDArray[Any]
+#: Pictures, uint8 or uint16 as the network was loaded for: numpy's, or CuPy's on a device.
+Rows = Any
 #: What a network takes beside its picture: input's name -> `(R, K) float32`, one row a picture.
 Conditions = Mapping[str, npt.NDArray[np.float32]]
 #: Computes one row: input `(1, C, H, W)`, its conditions, output written into `(1, ...)`.
@@ -45,6 +45,8 @@ class Runtime(ABC):
     """
 
     conditions: tuple[str, ...] = ()
+    side: Literal["host", "device", "either"] = "host"
+    """Where pictures must lie, and results will."""
 
     @abstractmethod
     def __init__(self, model: bytes, *, threads: int, progress: Callable[[], None] = lambda: None) -> None:

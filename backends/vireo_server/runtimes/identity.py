@@ -11,6 +11,8 @@ from vireo_server.runtimes import Conditions, Rows, Runtime
 class Identity(Runtime):
     """What `passthrough` runs; another runtime would copy each picture once more."""
 
+    side = "either"
+
     def __init__(self, model: bytes, *, threads: int) -> None:
         """Nothing is loaded."""
 

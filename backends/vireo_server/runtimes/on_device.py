@@ -26,6 +26,7 @@ class OnDevice(Runtime):
     is no UINT16 in TensorRT.
     """
 
+    side = "device"
     picture: str
     dtypes: Mapping[str, Any]
 
@@ -39,15 +40,13 @@ class OnDevice(Runtime):
         self._output: Any = None
 
     def run(self, batches: Sequence[Rows], conditions: Sequence[Conditions] = ()) -> Iterator[Rows]:
-        """See Runtime.run. Arrays of the device stay there; for those of the host the results come back."""
+        """See Runtime.run. Pictures and results lie on the device; what is told beside them may come from the host."""
         for batch, told in zip(batches, conditions or [{}] * len(batches), strict=True):
             given = self._cupy.cuda.get_current_stream().record()
             with self._stream:
                 # What the batch is made of may still be on its way, on the stream of whoever made it.
                 self._stream.wait_event(given)
-                result = self._compute(batch, told)
-                if not isinstance(batch, self._cupy.ndarray):
-                    result = self._cupy.asnumpy(result)
+                result = self._compute(batch, {name: self._cupy.asarray(told[name]) for name in self.conditions})
             self._stream.synchronize()
             yield result
 
@@ -74,12 +73,12 @@ class OnDevice(Runtime):
             self._shape, self._places, self._output = (), {}, None  # what was made for another size goes first
             self._places, self._output = self._prepare(shape)
             self._shape = shape
-        inputs = {self.picture: batch, **{name: told[name] for name in self.conditions}}
+        inputs = {self.picture: batch, **told}
         result = self._empty((len(batch), *self._output.shape[1:]), self._gives(batch))
         for first in range(0, len(batch), self.rows):
             for name, place in self._places.items():
                 part = inputs[name][first : first + self.rows]
-                place[: len(part)] = self._cupy.asarray(part)
+                place[: len(part)] = part
                 place[len(part) :] = 0
             self._launch()
             count = len(result[first : first + self.rows])

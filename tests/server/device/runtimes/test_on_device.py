@@ -7,13 +7,17 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from vireo_kernels.devices import Device
 from vireo_server.adapters import adapt
 from vireo_server.errors import SettingError
-from vireo_server.runtimes import load_runtime, tensorrt_types
+from vireo_server.inference import infer
+from vireo_server.runtimes import Runtime, load_runtime, tensorrt_types
 from vireo_server.runtimes.engine_files import engine_file, engine_key
 from vireo_server.runtimes.engines import EngineSettings, build_engine, load_library
 from vireo_server.runtimes.onnxruntime_cuda import ONNXRuntimeCUDA
 from vireo_server.runtimes.tensorrt import TensorRT
+from vireo_server.side import Border, Side
+from vireo_server.wire import Request
 
 SETTINGS = EngineSettings(rows=2, sizes=("8x8", "16x16", "32x24", "8x8", "16x16", "24x64"))
 LIBRARIES = ["tensorrt", "tensorrt_rtx"]
@@ -68,31 +72,41 @@ def loaded(engines, tmp_path):
     return load
 
 
+@pytest.fixture
+def run(cupy):
+    """`run(runtime, batch, told)`: the result of a batch, there and back."""
+
+    def once(runtime, batch, told=None):
+        (result,) = runtime.run([cupy.wrapped(batch.copy())], [told] if told else ())
+        assert isinstance(result, cupy.ndarray)
+        return result._values
+
+    return once
+
+
 def pictures(rows, height=18, width=26, seed=0, dtype=np.uint8):
     high = np.iinfo(dtype).max + 1
     return np.random.default_rng(seed).integers(0, high, (rows, 3, height, width)).astype(dtype)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_tensorrt_gives_what_the_cpu_gives_on_the_side_it_was_asked_from(library, loaded, blur, cupy):
+def test_tensorrt_gives_what_the_cpu_gives(library, loaded, blur, cupy):
     runtime, _ = loaded(library, blur)
+    assert runtime.side == "device"
     batches = [pictures(rows, seed=rows) for rows in (3, 1, 5)]
-    expected = list(load_runtime("onnxruntime", blur, threads=1).run(batches))
-    on_host = list(runtime.run(batches))
-    on_device = list(runtime.run([cupy.asarray(batch) for batch in batches]))
-    for want, host, device in zip(expected, on_host, on_device, strict=True):
-        assert isinstance(device, cupy.ndarray)
-        assert np.array_equal(want, host)
-        assert np.array_equal(want, device.get())
+    expected = load_runtime("onnxruntime", blur, threads=1).run(batches)
+    for want, found in zip(expected, runtime.run([cupy.wrapped(batch) for batch in batches]), strict=True):
+        assert np.array_equal(want, found._values)
     assert list(runtime.run([])) == []
+    assert cupy.crossed == {"to_device": 0, "to_host": 0}
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_numbers_come_out_as_numbers_and_the_rows_beside_them_belong_to_them(library, loaded, numbers):
+def test_numbers_come_out_as_numbers_and_the_rows_beside_them_belong_to_them(library, loaded, numbers, run):
     runtime, _ = loaded(library, numbers)
     assert runtime.conditions == ("s",)
     batch, told = pictures(5, 12, 20), {"s": np.arange(5, dtype=np.float32)[:, None]}
-    (output,) = runtime.run([batch], [told])
+    output = run(runtime, batch, told)
     (expected,) = load_runtime("onnxruntime", numbers, threads=1).run([batch], [told])
     assert output.dtype == np.float32
     assert output.shape == (5, 4)
@@ -100,54 +114,52 @@ def test_numbers_come_out_as_numbers_and_the_rows_beside_them_belong_to_them(lib
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_pictures_of_16_bits_are_computed_as_32(library, loaded, blur):
+def test_pictures_of_16_bits_are_computed_as_32(library, loaded, blur, run):
     """TensorRT has no UINT16."""
     runtime, _ = loaded(library, blur, bits=16)
     batch = pictures(3, dtype=np.uint16)
-    (output,) = runtime.run([batch])
+    output = run(runtime, batch)
     (expected,) = load_runtime("onnxruntime", blur, threads=1, bits=16).run([batch])
     assert output.dtype == np.uint16
     assert np.array_equal(output, expected)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_the_shapes_are_always_the_same_and_the_profile_is_the_first_that_holds_them(library, loaded, blur):
+def test_the_shapes_are_always_the_same_and_the_profile_is_the_first_that_holds_them(library, loaded, blur, run):
     runtime, engine = loaded(library, blur)
     (context,) = engine.contexts
     for width, height, profile in ((26, 18, 0), (20, 40, 1), (32, 24, 0)):
         for rows in (1, 2, 3):
-            list(runtime.run([pictures(rows, height, width)]))
+            run(runtime, pictures(rows, height, width))
             assert (context.profile, context.shapes["vireo_input"]) == (profile, (2, 3, height, width))
     with pytest.raises(SettingError, match=r"64x48 is in no profile .* 8x8 to 32x24 or 8x8 to 24x64; add a profile"):
-        list(runtime.run([pictures(1, 48, 64)]))
-    list(runtime.run([pictures(1)]))
+        run(runtime, pictures(1, 48, 64))
+    run(runtime, pictures(1))
 
 
-def test_a_size_that_stays_is_replayed_from_a_graph(loaded, blur):
+def test_a_size_that_stays_is_replayed_from_a_graph(loaded, blur, run):
     runtime, _ = loaded("tensorrt", blur)
     (expected,) = load_runtime("onnxruntime", blur, threads=1).run([pictures(1)])
     stream = runtime._stream
     replays = []
     for _ in range(10):
-        (output,) = runtime.run([pictures(1)])
-        assert np.array_equal(output, expected)
+        assert np.array_equal(run(runtime, pictures(1)), expected)
         replays.append(stream.replays)
     assert replays == [0] * 7 + [1, 2, 3]
-    list(runtime.run([pictures(1, 20, 20)]))
+    run(runtime, pictures(1, 20, 20))
     assert stream.replays == 3
 
 
-def test_what_cannot_be_captured_is_launched(loaded, blur):
+def test_what_cannot_be_captured_is_launched(loaded, blur, run):
     runtime, engine = loaded("tensorrt", blur)
     engine.contexts[0].graphs_fail = True
     (expected,) = load_runtime("onnxruntime", blur, threads=1).run([pictures(1)])
     for _ in range(10):
-        (output,) = runtime.run([pictures(1)])
-        assert np.array_equal(output, expected)
+        assert np.array_equal(run(runtime, pictures(1)), expected)
     assert runtime._stream.replays == 0
 
 
-def test_tensorrt_rtx_decides_nothing_by_time_and_keeps_its_kernels(loaded, blur, tmp_path):
+def test_tensorrt_rtx_decides_nothing_by_time_and_keeps_its_kernels(loaded, blur, run, tmp_path):
     """Lazy specialisation changes kernels, and so bits, while the server runs."""
     import tensorrt_rtx
 
@@ -157,34 +169,32 @@ def test_tensorrt_rtx_decides_nothing_by_time_and_keeps_its_kernels(loaded, blur
         tensorrt_rtx.DynamicShapesKernelSpecializationStrategy.EAGER
     )
     assert strategy.cuda_graph_strategy == tensorrt_rtx.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-    list(runtime.run([pictures(1)]))
+    run(runtime, pictures(1))
     (kept,) = (tmp_path / "cache").glob("*.kernels")
     assert kept.read_bytes() == b"kernels"
     assert loaded("tensorrt_rtx", blur)[1].known == [b"kernels"]
 
 
-def test_a_launch_that_fails_says_what_the_library_said(loaded, blur):
+def test_a_launch_that_fails_says_what_the_library_said(loaded, blur, run):
     import tensorrt_rtx
 
     runtime, engine = loaded("tensorrt_rtx", blur)
     runtime._log.log(tensorrt_rtx.ILogger.ERROR, "out of memory on the device")
     engine.contexts[0].execute_async_v3 = lambda stream: False
     with pytest.raises(RuntimeError, match="TensorRT did not compute: out of memory on the device"):
-        list(runtime.run([pictures(1)]))
+        run(runtime, pictures(1))
 
 
-@pytest.mark.parametrize("device", [False, True])
-def test_pictures_beyond_the_profiles_come_in_tiles_on_their_side(device, engines, blur, cupy, monkeypatch, tmp_path):
+def test_pictures_beyond_the_profiles_come_in_tiles_on_the_device(engines, blur, run, cupy, monkeypatch, tmp_path):
     settings = replace(SETTINGS, sizes=("8x8", "40x40", "48x40"))
     loaded = engines("tensorrt_rtx", adapt(blur, wide=True), settings)
     monkeypatch.setattr("vireo_server.runtimes.tensorrt.kept_engine", lambda *arguments, **named: b"engine")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     runtime = load_runtime("tensorrt_rtx", blur, threads=1, engine=settings)
     batch = pictures(2, 61, 75)
-    (output,) = runtime.run([cupy.asarray(batch) if device else batch])
-    assert isinstance(output, cupy.ndarray) == device
     (expected,) = load_runtime("onnxruntime", blur, threads=1).run([batch])
-    assert np.array_equal(output.get() if device else output, expected)
+    assert np.array_equal(run(runtime, batch), expected)
+    assert cupy.crossed == {"to_device": 0, "to_host": 0}
     assert loaded[0].contexts[0].runs == 4  # of 2 rows each: 4 tiles a picture
 
 
@@ -207,18 +217,16 @@ def bound(cupy):
     return load
 
 
-def test_onnx_runtime_reads_and_writes_memory_of_the_device(bound, blur, numbers, cupy):
+def test_onnx_runtime_reads_and_writes_memory_of_the_device(bound, blur, numbers, run):
     runtime, cpu = bound(adapt(blur)), load_runtime("onnxruntime", blur, threads=1)
     for rows, height, width in ((3, 18, 26), (1, 18, 26), (5, 20, 40)):
         batch = pictures(rows, height, width)
-        (output,) = runtime.run([cupy.asarray(batch)])
-        assert isinstance(output, cupy.ndarray)
-        assert np.array_equal(output.get(), next(cpu.run([batch])))
+        assert np.array_equal(run(runtime, batch), next(cpu.run([batch])))
     deep = pictures(3, dtype=np.uint16)
-    (output,) = bound(adapt(blur, bits=16)).run([deep])
+    output = run(bound(adapt(blur, bits=16)), deep)
     assert np.array_equal(output, next(load_runtime("onnxruntime", blur, threads=1, bits=16).run([deep])))
     batch, told = pictures(5, 12, 20), {"s": np.arange(5, dtype=np.float32)[:, None]}
-    (output,) = bound(adapt(numbers)).run([batch], [told])
+    output = run(bound(adapt(numbers)), batch, told)
     assert np.array_equal(output, next(load_runtime("onnxruntime", numbers, threads=1).run([batch], [told])))
 
 
@@ -227,7 +235,7 @@ def test_onnx_runtime_never_goes_on_with_the_cpu_by_itself(cupy, blur):
         load_runtime("onnxruntime_cuda", blur, threads=1)
 
 
-def test_auto_takes_the_best_that_works_and_says_which(cupy, engines, blur, monkeypatch, tmp_path):
+def test_auto_takes_the_best_that_works_and_says_which(run, engines, blur, monkeypatch, tmp_path):
     installed = {"cupy-cuda12x", "openvino", "onnxruntime", "tensorrt-rtx-cu12", "tensorrt-cu12", "onnxruntime-gpu"}
     monkeypatch.setattr("vireo_server.machine.package_version", lambda name: "1" if name in installed else None)
     monkeypatch.setattr("vireo_server.runtimes.tensorrt.kept_engine", lambda *arguments, **named: b"engine")
@@ -239,7 +247,9 @@ def test_auto_takes_the_best_that_works_and_says_which(cupy, engines, blur, monk
     def load(device=0):
         notes.clear()
         runtime = load_runtime("auto", blur, threads=1, engine=SETTINGS, device=device, note=notes.append)
-        assert np.array_equal(next(runtime.run([pictures(1)])), expected)
+        batch = pictures(1)
+        output = run(runtime, batch) if runtime.side == "device" else next(runtime.run([batch]))
+        assert np.array_equal(output, expected)
         return type(runtime._runtime).__name__
 
     assert load() == "TensorRT"
@@ -271,3 +281,26 @@ def test_the_types_are_those_of_the_library():
         members = {member for member in (*vars(kind), *kind.__annotations__) if not member.startswith("_")}
         assert members
         assert members <= set(dir(real)), name
+
+
+@pytest.mark.parametrize(("side", "crossed"), [("device", "to_device"), ("host", "to_host"), ("either", None)])
+def test_pictures_are_brought_to_the_networks_side_and_counted(side, crossed, cupy, request_of):
+    """Never silently: a service on a GPU whose network computes on the CPU says so in its counters."""
+    counted = []
+    border = Border(Side(device=Device(0), count=lambda *given: counted.append(given)), stage="network")
+    batch = pictures(2)
+    given = batch if side == "device" else cupy.wrapped(batch.copy())
+
+    class Same(Runtime):
+        def __init__(self):
+            self.side = side
+
+        def run(self, batches, conditions=()):
+            return iter(batches)
+
+    request = request_of({"INPUT": given})
+    infer(Same(), [Request(request, stage="network")], model="m", border=border)
+    output = request.wait().tensors["OUTPUT"]
+    assert isinstance(output, np.ndarray) == (side == "host")
+    assert np.array_equal(output if side == "host" else output._values, batch)
+    assert counted == ([(crossed, batch.nbytes)] if crossed else [])

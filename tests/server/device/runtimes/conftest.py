@@ -1,63 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""A GPU that is not there: CuPy over the host's memory, and TensorRT whose contexts compute with ONNX Runtime.
+"""The device's streams, and TensorRT whose contexts compute with ONNX Runtime in the device's memory.
 
-What TensorRT-RTX does without a GPU (parsing, building, all names and enumerations) is the library's own; CuPy's and
-the context's part is as strict as theirs: arrays of the two sides do not mix, shapes must be in the profile that was
-chosen, memory is read and written at the addresses that were told, and what is captured is not run.
+What TensorRT-RTX does without a GPU (parsing, building, all names and enumerations) is the library's own; the context's
+part is as strict as its: shapes must be in the profile that was chosen, memory is read and written at the addresses
+that were told, and what is captured is not run.
 """
 
 import ctypes
 import sys
 import types
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from vireo_kernels.cuda import runner
 
 CAPABILITY = "8.9"
-
-
-class DeviceArray:
-    """CuPy's ndarray, as far as it is used here."""
-
-    def __init__(self, host):
-        self.host = host
-
-    shape = property(lambda self: self.host.shape)
-    dtype = property(lambda self: self.host.dtype)
-    nbytes = property(lambda self: self.host.nbytes)
-    flags = property(lambda self: self.host.flags)
-    strides = property(lambda self: self.host.strides)
-    data = property(lambda self: SimpleNamespace(ptr=self.host.ctypes.data))
-
-    def __len__(self):
-        return len(self.host)
-
-    def __iter__(self):
-        return (DeviceArray(row) for row in self.host)
-
-    def __getitem__(self, key):
-        return DeviceArray(self.host[key])
-
-    def __setitem__(self, key, value):
-        assert not isinstance(value, np.ndarray), "CuPy takes no array of the host"
-        self.host[key] = value.host if isinstance(value, DeviceArray) else value
-
-    def __array__(self, *arguments):
-        raise TypeError("Implicit conversion to a NumPy array is not allowed.")
-
-    def __dlpack_device__(self):
-        return (2, 0)
-
-    def transpose(self, order):
-        return DeviceArray(self.host.transpose(order))
-
-    def copy(self):
-        return DeviceArray(self.host.copy())
-
-    def get(self):
-        return self.host.copy()
 
 
 class Stream:
@@ -104,46 +62,31 @@ class Stream:
 BY_ADDRESS = {}
 
 
-class Device:
-    def __init__(self, number=0):
-        self.id, self.compute_capability = number, CAPABILITY.replace(".", "")
-
-    def use(self):
-        return self
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        pass
-
-
 class CUDARuntimeError(RuntimeError):
     pass
 
 
 @pytest.fixture
-def cupy(monkeypatch):
-    """CuPy with one GPU."""
-    module = types.ModuleType("cupy")
-    module.ndarray = DeviceArray
-    module.empty = lambda shape, dtype: DeviceArray(np.full(shape, 77).astype(dtype))
-    module.asarray = lambda array: array if isinstance(array, DeviceArray) else DeviceArray(np.array(array))
-    module.asnumpy = lambda array: array.get()
-    module.cuda = SimpleNamespace(
-        Device=Device,
-        Stream=Stream,
-        get_current_stream=lambda: Stream.current or Stream(),
-        runtime=SimpleNamespace(
-            CUDARuntimeError=CUDARuntimeError,
-            getDeviceProperties=lambda number: {"name": b"NVIDIA L4"},
-            memGetInfo=lambda: (8 << 30, 24 << 30),
-        ),
+def cupy(machine):
+    """CuPy with one GPU, an L4."""
+
+    class Device(nullcontext):
+        compute_capability = CAPABILITY.replace(".", "")
+
+        def __init__(self, number):
+            self.id = number
+
+        def use(self):
+            return self
+
+    machine.cuda.Device, machine.cuda.Stream = Device, Stream
+    machine.cuda.get_current_stream = lambda: Stream.current or Stream()
+    machine.cuda.runtime = SimpleNamespace(
+        CUDARuntimeError=CUDARuntimeError,
+        getDeviceProperties=lambda number: {"name": b"NVIDIA L4"},
+        memGetInfo=lambda: (8 << 30, 24 << 30),
     )
-    monkeypatch.setitem(sys.modules, "cupy", module)
-    runner.runner_of.cache_clear()
-    yield module
-    runner.runner_of.cache_clear()
+    yield machine
     BY_ADDRESS.clear()
 
 
