@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from vireo_server.adapters import adapt
 from vireo_server.errors import SettingError
+from vireo_server.runtimes import NetworkFile
 from vireo_server.runtimes.engine_files import engine_file, engine_key
 from vireo_server.runtimes.engines import build_engine, load_library
 from vireo_server.services import read_parameter
@@ -44,11 +44,12 @@ def build_service(service: str, *, repository: Path, capabilities: Sequence[str]
     for folder in folders:
         settings = _settings(folder / "config.pbtxt")
         for version in sorted(path for path in folder.iterdir() if path.name.isdecimal()):
-            model = adapt(version / settings.file, bits=settings.bits, interface=settings.interface, wide=True)
-            engine = build_engine(model, settings.engine, library=library, capabilities=capabilities)
-            key = engine_key(model, settings.engine, library=library)
-            path = engine_file(version, key, capabilities)
-            path.write_bytes(engine)
+            network = NetworkFile(
+                version / settings.file, 1, settings.bits, settings.interface, settings.convention, settings.engine
+            )
+            model, engine, _ = network.prepared(library.name)
+            path = engine_file(version, engine_key(model, engine, library=library), capabilities)
+            path.write_bytes(build_engine(model, engine, library=library, capabilities=capabilities))
             written.append(path)
     return written
 

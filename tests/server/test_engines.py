@@ -15,7 +15,7 @@ from vireo_server.building import build_service
 from vireo_server.errors import SettingError
 from vireo_server.locations import find_locations
 from vireo_server.new_service import new_service
-from vireo_server.runtimes import load_runtime
+from vireo_server.runtimes import NetworkFile, load_runtime
 from vireo_server.runtimes.engine_files import engine_file, engine_key, find_engine, kept_engine
 from vireo_server.runtimes.engines import EngineSettings, build_engine, load_library
 from vireo_server.runtimes.precision import halved, with_float_biases
@@ -278,7 +278,8 @@ def test_engines_built_ahead_lie_where_the_runtime_looks(tmp_path, network, libr
     (path,) = build_service("mine", repository=repository, capabilities=["8.9", "12.0"])
     folder = repository / "mine_network" / "1"
     settings = EngineSettings(sizes=("16x16", "64x48", "128x96"))
-    key = engine_key(adapt(folder / "model.onnx"), settings, library=library)
+    model, engine, _ = NetworkFile(folder / "model.onnx", 1, 8, "picture", None, settings).prepared("tensorrt_rtx")
+    key = engine_key(model, engine, library=library)
     assert path == engine_file(folder, key, ["8.9", "12.0"])
     assert find_engine(folder, key, "8.9") == find_engine(folder, key, "12.0") == path
     assert find_engine(folder, key, "8.0") is None

@@ -19,6 +19,7 @@ from vireo_server.formats import Bits
 
 if TYPE_CHECKING:
     from vireo_server.adapters import Convention
+    from vireo_server.receptive_field import Network
     from vireo_server.runtimes.engines import EngineSettings, LibraryName
     from vireo_server.settings import Interface
     from vireo_server.tiling import TileLimits
@@ -82,7 +83,7 @@ def load_runtime(
 
     `engine` is for a GPU; `limits` say what sizes it takes at once; `device` is the number of the CUDA device that
     "auto" may use, None for none; `note` is told of what takes long, and what "auto" has chosen; `progress`
-    is called with every row or tile that is done, on a CPU.
+    is called with every row that is done.
 
     Raises:
         SettingError: unknown runtime, no such file, or a network that is no picture-to-picture network.
@@ -92,7 +93,7 @@ def load_runtime(
     if not path.is_file():
         raise SettingError(f"there is no network at {path}; put the ONNX file there or set the parameter 'file'")
     cores = threads or len(os.sched_getaffinity(0))
-    network = _Network(path, cores, bits, interface, convention, engine, limits, device or 0, note, progress)
+    network = NetworkFile(path, cores, bits, interface, convention, engine, limits, device or 0, note, progress)
     if name != "auto":
         return network.by(name)
     if device is None:
@@ -129,7 +130,7 @@ def _candidates(device: int | None) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Network:
+class NetworkFile:
     """A network's file and all that is said of it, to be loaded by one runtime or another."""
 
     path: Path
@@ -138,39 +139,48 @@ class _Network:
     interface: Interface
     convention: Convention | None
     engine: EngineSettings | None
-    limits: TileLimits | None
-    device: int
-    note: Callable[[str], None]
-    progress: Callable[[], None]
+    limits: TileLimits | None = None
+    device: int = 0
+    note: Callable[[str], None] = lambda text: None
+    progress: Callable[[], None] = lambda: None
 
     def by(self, name: str) -> Runtime:
         """Load it. Raises SettingError."""
-        from vireo_server.adapters import adapt, gives_numbers
-        from vireo_server.receptive_field import examine
         from vireo_server.runtimes.identity import Identity, is_identity
         from vireo_server.runtimes.on_device import OnDevice
-        from vireo_server.shapes import freed
         from vireo_server.tiling import Tiled, TileLimits
 
-        # TensorRT has no UINT16: it computes pictures of 16 bits as INT32.
-        model = adapt(
-            self.path,
-            bits=self.bits,
-            interface=self.interface,
-            convention=self.convention,
-            wide=name.startswith("tensorrt"),
-        )
+        model, engine, network = self.prepared(name)
         if is_identity(model):
             return Identity(model, threads=self.cores)
-        if gives_numbers(model):  # Of a picture as a whole: no part of it gives a part of them.
-            return self._load(name, model)
-        network = examine(model, name=str(self.path))
-        runtime, limits, at_once = self._load(name, freed(model)), self.limits or TileLimits(), self.cores
+        runtime, limits, at_once = self._load(name, model, engine), self.limits or TileLimits(), self.cores
+        if network is None:  # Numbers of a picture as a whole: no part of it gives a part of them.
+            return runtime
         if isinstance(runtime, OnDevice):
             limits, at_once = replace(limits, memory_mb=runtime.spare_mb()), runtime.rows
         return Tiled(runtime, network, limits=limits, at_once=at_once, note=self.note)
 
-    def _load(self, name: str, model: bytes) -> Runtime:
+    def prepared(self, name: str) -> tuple[bytes, EngineSettings, Network | None]:
+        """What a runtime is given: the ONNX network, and what a GPU computes at a time; and for tiles, what the graph
+        tells, None where the result is no picture or the picture itself. Raises SettingError."""
+        from vireo_server.adapters import adapt, gives_numbers
+        from vireo_server.receptive_field import examine
+        from vireo_server.runtimes.engines import EngineSettings
+        from vireo_server.runtimes.identity import is_identity
+        from vireo_server.shapes import freed
+
+        # TensorRT has no UINT16: it computes pictures of 16 bits as INT32.
+        wide = name.startswith("tensorrt")
+        model = adapt(self.path, bits=self.bits, interface=self.interface, convention=self.convention, wide=wide)
+        engine = self.engine or EngineSettings()
+        if is_identity(model) or gives_numbers(model):
+            return model, engine, None
+        network = examine(model, name=str(self.path))
+        if network.size is not None:  # It was exported for pictures of one size.
+            engine = replace(engine, sizes=(f"{network.size[1]}x{network.size[0]}",) * 3)
+        return freed(model), engine, network
+
+    def _load(self, name: str, model: bytes, engine: EngineSettings) -> Runtime:
         if name == "openvino":
             from vireo_server.runtimes.openvino import OpenVINO
 
@@ -182,14 +192,16 @@ class _Network:
         if name == "onnxruntime_cuda":
             from vireo_server.runtimes.onnxruntime_cuda import ONNXRuntimeCUDA
 
-            return ONNXRuntimeCUDA(model, threads=self.cores, settings=self.engine, device=self.device)
+            return ONNXRuntimeCUDA(
+                model, threads=self.cores, settings=engine, device=self.device, progress=self.progress
+            )
         from vireo_server.launching.runtime_folder import cache_folder
         from vireo_server.runtimes.tensorrt import TensorRT
 
         library: LibraryName = "tensorrt" if name == "tensorrt" else "tensorrt_rtx"
         return TensorRT(
-            model, threads=self.cores, library=library, settings=self.engine, device=self.device,
-            beside=self.path.parent, cache=cache_folder() / "engines", note=self.note,
+            model, threads=self.cores, library=library, settings=engine, device=self.device, beside=self.path.parent,
+            cache=cache_folder() / "engines", note=self.note, progress=self.progress,
         )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vireo_server.errors import SettingError
@@ -30,9 +30,10 @@ class OnDevice(Runtime):
     picture: str
     dtypes: Mapping[str, Any]
 
-    def __init__(self, cupy: Any, *, rows: int) -> None:
-        """`cupy`: the library, with the device made current; `rows`: pictures computed at a time."""
-        self.rows = rows
+    def __init__(self, cupy: Any, *, rows: int, progress: Callable[[], None]) -> None:
+        """`cupy`: the library, with the device made current; `rows`: pictures computed at a time; `progress` is called
+        with every such number."""
+        self.rows, self._progress = rows, progress
         self._cupy = cupy
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._shape: tuple[int, ...] = ()
@@ -83,6 +84,7 @@ class OnDevice(Runtime):
             self._launch()
             count = len(result[first : first + self.rows])
             result[first : first + count] = self._output[:count]
+            self._progress()
         return result
 
     def _gives(self, batch: Rows) -> Any:

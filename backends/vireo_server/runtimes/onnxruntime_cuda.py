@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ class ONNXRuntimeCUDA(OnDevice):
         threads: not used, the GPU has its own.
         settings: rows at a time, and the precision.
         device: the CUDA device's number.
+        progress: is called with every `rows` pictures that are under way.
         provider: what computes; another one only in tests, on the host.
 
     Raises:
@@ -43,13 +45,14 @@ class ONNXRuntimeCUDA(OnDevice):
         threads: int,
         settings: EngineSettings | None = None,
         device: int = 0,
+        progress: Callable[[], None] = lambda: None,
         provider: str = PROVIDER,
     ) -> None:
         import onnxruntime
 
         settings = settings or EngineSettings()
         cupy, _, _ = find_device("onnxruntime_cuda", device)
-        super().__init__(cupy, rows=settings.rows)
+        super().__init__(cupy, rows=settings.rows, progress=progress)
         self._place_of_memory = ("cuda", device) if provider == PROVIDER else ("cpu", 0)
         options = {}
         if provider == PROVIDER:

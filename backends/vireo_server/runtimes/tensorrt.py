@@ -32,6 +32,7 @@ class TensorRT(OnDevice):
         beside: where `vireo build` puts engines: the network's version folder.
         cache: where engines are kept that were built here, and what makes the next build or start quicker.
         note: is told of what takes long.
+        progress: is called with every `rows` pictures that are under way.
 
     Raises:
         SettingError: no library, no GPU, or the network cannot be built.
@@ -54,11 +55,12 @@ class TensorRT(OnDevice):
         beside: Path,
         cache: Path,
         note: Callable[[str], None],
+        progress: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings or EngineSettings()
         found = load_library(library)
         cupy, capability, gpu = find_device(library, device)
-        super().__init__(cupy, rows=self._settings.rows)
+        super().__init__(cupy, rows=self._settings.rows, progress=progress)
         self._note = note
         key = engine_key(model, self._settings, library=found)
         machine = re.sub("[^0-9A-Za-z.]+", "_", f"{library}_{found.version}_{gpu}")
