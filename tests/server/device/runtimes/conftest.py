@@ -74,6 +74,7 @@ def cupy(machine):
         compute_capability = CAPABILITY.replace(".", "")
 
         def __init__(self, number):
+            super().__init__(self)
             self.id = number
 
         def use(self):
@@ -204,6 +205,7 @@ def engines(cupy, monkeypatch):
         def deserialize(data):
             assert len(data) > 0
             loaded.append(Engine(real, model, settings))
+            loaded[-1].data = data
             return loaded[-1]
 
         module.Runtime = lambda log: SimpleNamespace(deserialize_cuda_engine=deserialize)

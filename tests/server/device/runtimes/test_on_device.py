@@ -9,8 +9,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from vireo_kernels.devices import Device
 from vireo_server.adapters import adapt
+from vireo_server.building import build_service
 from vireo_server.errors import SettingError
 from vireo_server.inference import infer
+from vireo_server.new_service import new_service
 from vireo_server.runtimes import Runtime, load_runtime, tensorrt_types
 from vireo_server.runtimes.engine_files import engine_file, engine_key
 from vireo_server.runtimes.engines import EngineSettings, build_engine, load_library
@@ -196,6 +198,21 @@ def test_pictures_beyond_the_profiles_come_in_tiles_on_the_device(engines, blur,
     assert np.array_equal(run(runtime, batch), expected)
     assert cupy.crossed == {"to_device": 0, "to_host": 0}
     assert loaded[0].contexts[0].runs == 4  # of 2 rows each: 4 tiles a picture
+
+
+def test_the_runtime_loads_what_was_built_ahead(engines, blur, run, monkeypatch, tmp_path):
+    new_service("mine", repository=tmp_path, onnx=blur)
+    folder = tmp_path / "mine_network"
+    given = 'parameters { key: "sizes" value { string_value: "8x8, 40x40, 48x40" } }'
+    (folder / "config.pbtxt").write_text((folder / "config.pbtxt").read_text() + given)
+    (built,) = build_service("mine", repository=tmp_path, capabilities=["8.9"])
+    settings = EngineSettings(sizes=("8x8", "40x40", "48x40"))
+    loaded = engines("tensorrt_rtx", adapt(blur), settings)
+    monkeypatch.setattr("vireo_server.runtimes.tensorrt.kept_engine", lambda *arguments, **named: pytest.fail("built"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    runtime = load_runtime("tensorrt_rtx", folder / "1" / "model.onnx", threads=1, engine=settings)
+    assert run(runtime, pictures(1)).shape == (1, 3, 18, 26)
+    assert loaded[0].data == built.read_bytes()
 
 
 def test_networks_of_one_size_need_one_profile(numbers):
