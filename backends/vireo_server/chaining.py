@@ -8,6 +8,7 @@ twice and streams of both share batches; only preprocess is its own.
 from __future__ import annotations
 
 import json
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,4 +92,5 @@ def _description(links: Sequence[_Link]) -> dict[str, Any]:
         **{key: descriptions[0][key] for key in ("picture_size",) if key in descriptions[0]},
         "revision": "",
         "options": {"type": "object", "properties": properties, "additionalProperties": False},
+        "decoder": dict(ChainMap(*(description.get("decoder", {}) for description in descriptions))),
     }

@@ -11,6 +11,7 @@ several networks share one decode, or pictures stay as large as they are, decode
 from __future__ import annotations
 
 import json
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -106,7 +107,7 @@ def _joined(parts: list[Mapping[str, Any]]) -> Tensors:
 def _joined_reports(reports: list[dict[str, Any]]) -> dict[str, Any]:
     """What holds of the last part, but for what is counted, and what is told once."""
     joined = {
-        **reports[-1],
+        **dict(ChainMap(*reversed(reports))),
         "frames_in": sum(report["frames_in"] for report in reports),
         "notes": list(dict.fromkeys(note for report in reports for note in report["notes"])),
     }

@@ -22,6 +22,7 @@ from vireo_media.quantization import DECODER_OPTIONS, QuantizerReader
 from vireo_server.deinterlacing import Deinterlacer
 from vireo_server.errors import BadInput, clock, codec_errors
 from vireo_server.formats import UNKNOWN, PixelFormat
+from vireo_server.nvdec import DevicePicture, Nvdec
 
 _Frames = npt.NDArray[np.uint8]
 
@@ -48,10 +49,27 @@ class Picture:
     tell.
     """
 
-    frame: av.VideoFrame
+    frame: av.VideoFrame | DevicePicture
     pts: int
     duration: int
     quantizer_step: float | None = None
+
+    @property
+    def layout(self) -> PixelFormat:
+        """The layout of FRAMES that it takes."""
+        frame = self.frame
+        return frame.pixel_format if isinstance(frame, DevicePicture) else layout_of(frame.format.name)[0]
+
+    @property
+    def note(self) -> str | None:
+        """What bringing it to FRAMES loses, for people."""
+        return None if isinstance(self.frame, DevicePicture) else conversion_note(self.frame.format.name)
+
+    @property
+    def full_range(self) -> bool:
+        """Whether the decoder says that its samples use all codes."""
+        frame = self.frame
+        return frame.full_range if isinstance(frame, DevicePicture) else frame.format.name.startswith("yuvj")
 
 
 class Decoder:
@@ -62,15 +80,28 @@ class Decoder:
         threads: of libavcodec.
         neighbours: whether the packets of a picture's neighbours come too; deinterlacing looks at them.
         quantizers: whether it is asked how coarsely pictures were quantised, which takes time.
+        nvdec: the GPU's decoders, where there are any and the frames are wanted there.
 
     Raises:
         BadInput: the codec or its extradata cannot be opened.
     """
 
     def __init__(
-        self, description: StreamDescription, *, threads: int, neighbours: bool = True, quantizers: bool = True
+        self,
+        description: StreamDescription,
+        *,
+        threads: int,
+        neighbours: bool = True,
+        quantizers: bool = True,
+        nvdec: Nvdec | None = None,
     ) -> None:
-        self.description, self._neighbours = description, neighbours
+        self.description, self._neighbours, self._threads = description, neighbours, threads
+        #: Why NVDEC does not decode this stream; empty where it does, or where there is none.
+        self.why_software = nvdec.unfit(description) if nvdec is not None else ""
+        self._nvdec = None if self.why_software else nvdec
+        #: The packets of a stream of which NVDEC has given no picture yet.
+        self._tried: list[Any] = []
+        self._is_tried = self._nvdec is not None
         self._time_base = Fraction(*description.time_base)
         self._durations: dict[int, int] = {}
         self._discarded: set[int] = set()
@@ -78,7 +109,7 @@ class Decoder:
         self._corrupt: set[int] = set()
         self._conceals = description.decoder.get("on_corrupt") == "conceal"
         self._concealed: list[int] = []
-        self._last: av.VideoFrame | None = None
+        self._last: av.VideoFrame | DevicePicture | None = None
         self._latest = UNKNOWN
         self._early: list[Picture] = []
         self._filled: set[int] = set()
@@ -89,24 +120,36 @@ class Decoder:
         self._without_pts: deque[int] = deque()
         self._quantizers = QuantizerReader(description.codec) if quantizers else None
         self._flushed = False
-        name = _DECODERS.get(description.codec, description.codec)
+        try:
+            self._context = self._open()
+        except BadInput as error:
+            if self._nvdec is None:
+                raise
+            self._to_software(f"NVDEC cannot be opened: {getattr(error.__cause__, 'strerror', error.message)}")
+
+    def _open(self) -> Any:
+        description = self.description
         with codec_errors(
             f"opening the decoder of {description.codec}", stage="decode", advice="check codec and extradata of STREAM"
         ):
-            context = av.CodecContext.create(name, "r")
-            assert isinstance(context, av.VideoCodecContext)
-            context.thread_count = threads
+            context: Any
+            if self._nvdec is not None:
+                context = self._nvdec.create(description.codec)
+            else:
+                context = av.CodecContext.create(_DECODERS.get(description.codec, description.codec), "r")
+            # Threads would each hold some of NVDEC's few surfaces, and it works beside them anyway.
+            context.thread_count = self._threads if self._nvdec is None else 1
             context.width, context.height = description.width, description.height
             if description.extradata:
                 context.extradata = description.extradata
-            options = dict(DECODER_OPTIONS) if quantizers else {}
+            options = {} if self._quantizers is None else dict(DECODER_OPTIONS)
             if description.codec == "h264":
                 # Where a stream does not say how deep it reorders, libavcodec starts with not at all, and loses or
                 # misplaces pictures until it has learnt better. Strictly, it waits for as many as the level allows.
                 options["strict"] = "strict"
             context.options = options
             context.open()
-        self._context = context
+        return context
 
     def decode(self, data: bytes, timing: npt.NDArray[np.int64]) -> list[Picture]:
         """The pictures that one packet completes.
@@ -182,15 +225,50 @@ class Decoder:
         doing = f"decoding a packet of {self.description.codec}"
         try:
             with self._errors(doing if packet is not None else f"ending the decoder of {self.description.codec}", pts):
-                return self._context.decode(packet)
+                frames: list[av.VideoFrame]
+                frames = self._tried_first(packet) if self._is_tried else self._context.decode(packet)
+                return frames
         except BadInput:
             if not self._conceals:
                 raise
             return []
 
+    def _tried_first(self, packet: Any) -> list[av.VideoFrame]:
+        """The frames of one more packet of a stream that NVDEC has not proven itself with; see the notes in nvdec."""
+        assert self._nvdec is not None
+        self._tried.append(packet)
+        frames: list[av.VideoFrame]
+        try:
+            frames = self._context.decode(packet)
+            why = self._nvdec.refusal(frames[0]) if frames else ""
+        except av.FFmpegError as error:
+            frames, why = [], f"NVDEC failed: {error.strerror or type(error).__name__}"
+        if why:
+            tried = self._tried
+            self._to_software(why)
+            frames = [frame for one in tried for frame in self._context.decode(one)]
+        elif frames or packet is None:
+            self._is_tried, self._tried = False, []
+        return frames
+
+    def _to_software(self, why: str) -> None:
+        self.why_software, self._nvdec, self._is_tried, self._tried = why, None, False, []
+        self._context = self._open()
+
+    def _kept(self, frame: av.VideoFrame) -> av.VideoFrame | DevicePicture:
+        """The picture as it may wait. What must be deinterlaced after all comes to the host for it."""
+        if self._nvdec is None:
+            return frame
+        if frame.interlaced_frame and not self._leaves_fields:
+            return self._nvdec.download(frame)
+        return self._nvdec.copy(frame)
+
     def _deinterlaced(self, pictures: list[Picture]) -> list[Picture]:
         done = []
         for picture in pictures:
+            if isinstance(picture.frame, DevicePicture):
+                done.append(picture)
+                continue
             self._interlaced = self._interlaced or picture.frame.interlaced_frame
             if not self._interlaced or self._leaves_fields:
                 done.append(picture)
@@ -206,7 +284,7 @@ class Decoder:
     def _pictures(self, frames: list[av.VideoFrame]) -> list[Picture]:
         pictures = []
         for frame in frames:
-            step = self._quantizers.step(frame) if self._quantizers is not None else None
+            step = self._quantizers.step(frame) if self._quantizers is not None and self._nvdec is None else None
             pts = UNKNOWN if frame.pts is None else frame.pts
             if self._without_pts and pts not in self._durations:
                 # AVI has no pts, and what libav makes of its dts are guesses: pictures come out in display order, and
@@ -217,10 +295,11 @@ class Decoder:
                 self._discarded.discard(pts)
                 continue
             self._check(frame, pts)
+            picture = Picture(self._kept(frame), pts, duration, step)
             if pts == UNKNOWN:  # Then the decoder's order is all there is.
-                pictures += [*self._in_order(all_of_them=True), Picture(frame, pts, duration, step)]
+                pictures += [*self._in_order(all_of_them=True), picture]
             else:
-                insort(self._early, Picture(frame, pts, duration, step), key=lambda picture: picture.pts)
+                insort(self._early, picture, key=lambda picture: picture.pts)
         return pictures + self._in_order()
 
     def _in_order(self, *, all_of_them: bool = False) -> list[Picture]:
@@ -298,7 +377,7 @@ class Decoder:
         lost = (pts for pts in set(self._durations) - self._discarded if self._is_wanted(pts))
         return sorted(pts for pts in lost if before is None or pts < before)
 
-    def _fill(self, frame: av.VideoFrame, *, before: int | None) -> list[Picture]:
+    def _fill(self, frame: av.VideoFrame | DevicePicture, *, before: int | None) -> list[Picture]:
         """What stands in for lost pictures: the one before, or `frame` at the very beginning."""
         lost = self._lost(before=before)
         self._concealed += lost

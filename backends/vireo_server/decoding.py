@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -16,19 +17,23 @@ from vireo_media.description import StreamDescription
 from vireo_media.sampling import Sampler, Sampling
 
 from vireo_server import tags
-from vireo_server.decoder import Decoder, Picture, conversion_note, layout_of, write_row
+from vireo_server.decoder import Decoder, Picture, write_row
 from vireo_server.errors import BadInput, StageError
 from vireo_server.formats import KIND, NO_PICTURE, REFERENCE, SOURCE, frame_shape, spare_rows
+from vireo_server.nvdec import DevicePicture, Nvdec
 from vireo_server.sequences import Stage, Streams
 from vireo_server.settings import DecodeSettings
 from vireo_server.side import HOST, Border, Side
 from vireo_server.skipping import Skipper
-from vireo_server.wire import Request, Tensors
+from vireo_server.wire import Pixels, Request, Tensors, log_warning
 
 _Times = npt.NDArray[np.int64]
 
 #: The column of PACKET_TIMING that has libavcodec's flags.
 _FLAGS = 3
+
+#: Reasons for decoding in software that this process has told to the log.
+_LOGGED: set[str] = set()
 
 
 def warm_up(side: Side = HOST) -> None:
@@ -50,6 +55,7 @@ class DecodeStage(Stage):
     ) -> None:
         self._settings, self._streams, self._side, self._quantizers = settings, streams, side, quantizers
         self._border = Border(side, stage="decode")
+        self._nvdec = None if side.is_host else Nvdec(self._border)
         self._decoder: Decoder | None = None
         self._sampler: Sampler | None = None
         self._skipper: Skipper | None = None
@@ -99,6 +105,7 @@ class DecodeStage(Stage):
             threads=self._settings.threads,
             neighbours=not self._sampler.skips_neighbours,
             quantizers=self._quantizers,
+            nvdec=self._nvdec,
         )
 
     def step(self, request: Request) -> Tensors:
@@ -170,7 +177,7 @@ class DecodeStage(Stage):
         count = len(self._waiting) if most is None else min(most, len(self._waiting))
         pictures = [self._waiting.popleft() for _ in range(count)]
         if pictures:
-            self._settle(pictures[0].frame)
+            self._settle(pictures[0])
         timing = np.empty((len(pictures), 4), np.int64)
         for index, picture in enumerate(pictures):
             kind = REFERENCE if self._decoder.is_reference(picture.pts) else SOURCE
@@ -179,6 +186,7 @@ class DecodeStage(Stage):
             "pending": len(self._waiting) + self._decoder.held,
             "frames_in": int((timing[:, KIND] == SOURCE).sum()),
             "notes": self._notes,
+            **self._who_decodes(bool(pictures)),
         }
         self._notes = []
         keys = tuple(index for index, picture in enumerate(pictures) if self._decoder.take_key(picture.pts))
@@ -187,23 +195,43 @@ class DecodeStage(Stage):
         if not pictures:
             return spare_rows(replace(format, report=self._border.told(report)), self._side)
         shape = frame_shape(width=format.width, height=format.height, pixel_format=format.pixel_format)
-        rows = self._side.staging((len(pictures), *shape))
-        for index, picture in enumerate(pictures):
-            write_row(picture.frame, rows[index])
-        frames = self._border.bring(rows)
+        frames = self._rows_of([picture.frame for picture in pictures], shape)
         format = replace(format, report=self._border.told(report))
         return {"FRAMES": frames, "TIMING": timing, "FORMAT": format.to_json()}
 
-    def _settle(self, frame: av.VideoFrame) -> None:
+    def _rows_of(self, pictures: Sequence[av.VideoFrame | DevicePicture], shape: tuple[int, ...]) -> Pixels:
+        """FRAMES on this stage's side. What was decoded on the host goes up at once, in one copy."""
+        decoded = [picture for picture in pictures if not isinstance(picture, DevicePicture)]
+        rows = self._side.staging((len(decoded), *shape))
+        for frame, row in zip(decoded, rows, strict=True):
+            write_row(frame, row)
+        if len(decoded) == len(pictures):
+            return self._border.bring(rows)
+        frames = self._side.xp.empty((len(pictures), *shape), np.uint8)
+        brought = iter(self._border.bring(rows) if decoded else ())
+        for index, picture in enumerate(pictures):
+            frames[index] = picture.row if isinstance(picture, DevicePicture) else next(brought)
+        return frames
+
+    def _who_decodes(self, is_known: bool) -> dict[str, Any]:
+        """For REPORT, on a GPU, once there are pictures; why it is not NVDEC goes to the log too, once a reason."""
+        if self._nvdec is None or not is_known:
+            return {}
+        assert self._decoder is not None
+        why = self._decoder.why_software
+        if why and why not in _LOGGED:
+            _LOGGED.add(why)
+            log_warning(f"decode: in software instead of on the GPU: {why}")
+        return {"decoder": {"name": "software", "why": why} if why else {"name": "nvdec"}}
+
+    def _settle(self, picture: Picture) -> None:
         """The layout of FRAMES, known with the first picture."""
-        layout, _ = layout_of(frame.format.name)
-        note = conversion_note(frame.format.name)
+        note = picture.note
         if note is not None and not self._converted:
             self._notes = [*self._notes, note]
         self._converted = note is not None
-        full = frame.format.name.startswith("yuvj")
-        color = replace(self._format.color, range="pc") if full else self._format.color
-        self._format = replace(self._format, pixel_format=layout, color=color)
+        color = replace(self._format.color, range="pc") if picture.full_range else self._format.color
+        self._format = replace(self._format, pixel_format=picture.layout, color=color)
 
     _converted = False
 

@@ -115,7 +115,7 @@ class Border:
         array = self.to_host(array)
         if self.side.is_host:
             return array
-        self._count("to_device", array.nbytes)
+        self.count("to_device", array.nbytes)
         with self.side.xp.cuda.Device(self.side.device.cuda):
             # From memory that is not pinned CUDA has copied before it returns; from pinned memory it may not have.
             placed = self.side.xp.empty(array.shape, array.dtype)
@@ -129,7 +129,7 @@ class Border:
             return array
         device = device_of(self._stage, "array", array)
         place = Side(device=device).staging(tuple(array.shape), array.dtype)
-        self._count("to_host", place.nbytes)
+        self.count("to_host", place.nbytes)
         with device.xp.cuda.Device(device.cuda):
             device.xp.ascontiguousarray(array).get(out=place)
         device.synchronize()
@@ -146,6 +146,7 @@ class Border:
         self._bytes = dict.fromkeys(self._bytes, 0)
         return {**report, "crossed": crossed}
 
-    def _count(self, direction: Direction, size: int) -> None:
+    def count(self, direction: Direction, size: int) -> None:
+        """Note that `size` bytes crossed; for what others bring over."""
         self._bytes[direction] += size
         self.side.count(direction, size)

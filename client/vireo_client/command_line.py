@@ -105,7 +105,7 @@ def run(
             "--set",
             metavar="KEY=VALUE",
             help="An option of the service, the encoder (codec, preset, crf, threads, maxrate, latency, keyint) or the "
-            "decoder (on_corrupt, deinterlace; sample for numbers). Repeatable.",
+            "decoder (on_corrupt, deinterlace, nvdec; sample for numbers). Repeatable.",
         ),
     ] = None,
     version: Annotated[

@@ -39,11 +39,17 @@ HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 FIELD_ORDERS = ("progressive", "tt", "bb", "tb", "bt")
 """FFmpeg's names: progressive; then first coded and first shown field, t(op) or b(ottom)."""
 
-DECODER_DEFAULTS: Mapping[str, Any] = {"on_corrupt": "fail", "deinterlace": "auto", "sample": None}
+DECODER_DEFAULTS: Mapping[str, Any] = {
+    "on_corrupt": "fail",
+    "deinterlace": "auto",
+    "sample": None,
+    "nvdec": "auto",
+}
 """What the decoder is told where the caller says nothing. `on_corrupt`: a picture that is damaged or missing is an
 error ("fail"), or is given as the decoder could mend it, or as the picture before it, and said ("conceal").
 `deinterlace`: pictures that are coded interlaced are deinterlaced ("auto") or given as they are ("off").
-`sample`: which frames are given, as `Sampling.parse` reads it; null leaves it to the decode model: by default all."""
+`sample`: which frames are given, as `Sampling.parse` reads it; null leaves it to the decode model: by default all.
+`nvdec`: on a server with a GPU its decoder is used where it can ("auto"), or not ("off")."""
 
 ENCODER_DEFAULTS: Mapping[str, Any] = {
     "codec": "h264",
@@ -128,7 +134,11 @@ class StreamDescription:
             raise _wrong("frames_total", self.frames_total, "a number of frames, or null")
         _check_keys("encoder", self.encoder, tuple(ENCODER_DEFAULTS))
         _check_keys("decoder", self.decoder, tuple(DECODER_DEFAULTS))
-        for name, allowed in (("on_corrupt", ("fail", "conceal")), ("deinterlace", ("auto", "off"))):
+        for name, allowed in (
+            ("on_corrupt", ("fail", "conceal")),
+            ("deinterlace", ("auto", "off")),
+            ("nvdec", ("auto", "off")),
+        ):
             if self.decoder.get(name, allowed[0]) not in allowed:
                 raise _wrong(f"decoder.{name}", self.decoder[name], " or ".join(map(repr, allowed)))
         if self.decoder.get("sample") is not None:

@@ -49,11 +49,12 @@ class ServiceDescription:
     `max_pixels` pixels in a picture. `lookahead_frames` and `lookback_frames` of a segment's neighbours are decoded
     with it. `picture_size`: width and height of a network that takes no others. `revision` names the configuration
     and the weights. `options` is a JSON Schema of what a caller may set; `encoder`: option of the encoder -> JSON
-    Schema, where the service allows less than the encoders do. `source`: the dynamic range of the videos that it
-    takes; any where None. `served_by`: option -> its value -> the service that does that instead of this one.
-    `sample`: which frames an extraction takes where the caller does not say (`Sampling.parse`). `results`: what an
-    extraction gives, by name, with `labels` of a row's numbers, or `columns` of each item's where a row has
-    several, and `video`: true where there is an answer for the whole video.
+    Schema, where the service allows less than the encoders do. `decoder`: what the decoder is told where the caller
+    says nothing, beside DECODER_DEFAULTS. `source`: the dynamic range of the videos that it takes; any where None.
+    `served_by`: option -> its value -> the service that does that instead of this one. `sample`: which frames an
+    extraction takes where the caller does not say (`Sampling.parse`). `results`: what an extraction gives, by name,
+    with `labels` of a row's numbers, or `columns` of each item's where a row has several, and `video`: true where
+    there is an answer for the whole video.
 
     Raises ExchangeError where a value cannot be.
     """
@@ -73,6 +74,7 @@ class ServiceDescription:
     options: Mapping[str, Any] = field(default_factory=dict)
     sample: str | None = None
     encoder: Mapping[str, Any] = field(default_factory=dict)
+    decoder: Mapping[str, Any] = field(default_factory=dict)
     source: DynamicRange | None = None
     served_by: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     results: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -204,7 +206,7 @@ def apply_options(
         stream,
         options=chosen,
         encoder={**usual, **encoder},
-        decoder={**DECODER_DEFAULTS, "sample": service.sample, **decoder},
+        decoder={**DECODER_DEFAULTS, "sample": service.sample, **service.decoder, **decoder},
     )
 
 
@@ -260,6 +262,7 @@ _DECODER_SCHEMA: Mapping[str, Mapping[str, Any]] = {
     "on_corrupt": {"type": "string", "enum": ["fail", "conceal"]},
     "deinterlace": {"type": "string", "enum": ["auto", "off"]},
     "sample": {"type": "string"},
+    "nvdec": {"type": "string", "enum": ["auto", "off"]},
 }
 
 

@@ -259,7 +259,7 @@ def test_a_required_option_must_be_there_and_extraction_has_no_encoder() -> None
         check_options(service, {})
     with pytest.raises(
         OptionError,
-        match="unknown option 'crf'; known are count, deinterlace, fast, mode, on_corrupt, sample, strength;",
+        match="unknown option 'crf'; known are count, deinterlace, fast, mode, nvdec, on_corrupt, sample, strength;",
     ):
         check_options(replace(SERVICE, kind="extraction"), {"crf": 18})
 

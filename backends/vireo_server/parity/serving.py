@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import numpy as np
 from vireo_kernels.color import frames_to_rgb
 from vireo_kernels.filters import Filter
@@ -78,6 +79,7 @@ class Serving:
 
     def _convert(self, picture: Picture, color: Color) -> Pixels:
         frame = picture.frame
+        assert isinstance(frame, av.VideoFrame), "only a decoder that is given NVDEC gives anything else"
         layout, _ = layout_of(frame.format.name)
         row = np.empty(frame_shape(width=frame.width, height=frame.height, pixel_format=layout), np.uint8)
         write_row(frame, row)

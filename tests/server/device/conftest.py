@@ -97,13 +97,19 @@ class Machine:
 
     ndarray = DeviceArray
 
+    class device(nullcontext):  # noqa: N801 - what `cuda.Device(0)` makes
+        compute_capability = "90"
+
+        def use(self):
+            pass
+
     def __init__(self, runner):
         self._runner, self._lock, self._pinned = runner, threading.Lock(), []
         self.crossed = {"to_device": 0, "to_host": 0}
         self.waits = 0
         stream = SimpleNamespace(synchronize=self._wait)
         self.cuda = SimpleNamespace(
-            Device=lambda number: _Device(),
+            Device=lambda number: self.device(),
             get_current_stream=lambda: stream,
             alloc_pinned_memory=self._pin,
         )
@@ -170,11 +176,6 @@ class Machine:
     def launch(self, source, kernel, *, items, arguments):
         with self._lock:  # The host's kernels keep their place in the grid in variables of their own.
             self._runner.launch(source, kernel, items=items, arguments=[self.bare(value) for value in arguments])
-
-
-class _Device(nullcontext):
-    def use(self):
-        pass
 
 
 @pytest.fixture

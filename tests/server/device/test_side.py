@@ -69,7 +69,7 @@ def test_a_process_works_where_triton_put_it(machine, monkeypatch, triton_python
     assert side_of(instance("CPU"), stage="decode").is_host
     side = side_of(instance("GPU"), stage="decode", share=0.25)
     assert (side.device.cuda, pools) == (1, [0.25])
-    Border(side, stage="decode")._count("to_host", 7)
+    Border(side, stage="decode").count("to_host", 7)
     readings = triton_python_backend_utils.MetricFamily.readings
     assert readings["vireo_host_device_bytes", "m", "decode", "to_host"] == 7
     assert readings["vireo_host_device_bytes", "m", "decode", "to_device"] == 0

@@ -203,6 +203,7 @@ def test_a_clip_crosses_once_as_frames_where_nothing_on_the_device_decodes_or_en
         "encode": {"to_device": 0, "to_host": frames},
     }
     assert machine.crossed == {"to_device": frames, "to_host": frames}
+    assert "NVDEC cannot be opened: " in told.pop("decoder")["why"]
     assert told == report
 
 
