@@ -11,7 +11,6 @@ import textwrap
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from vireo_media.container import MediaSource
 from vireo_media.probing import probe
 from vireo_media.segments import whole_video
 from vireo_media.testing import numbered_clip
-from vireo_server.launching import LaunchError, running_server
+from vireo_server.launching import running_server
 from vireo_server.locations import find_locations
 
 IDLE_SECONDS = 2.0
@@ -43,13 +42,8 @@ def repository(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(repository):
-    """All services on a real Triton, which was seen once to hang while all their processes started."""
-    with ExitStack() as stack:
-        try:
-            running = stack.enter_context(running_server(repository=repository, start_seconds=120))
-        except LaunchError as error:
-            print(f"the server is started again: {error}", file=sys.stderr)
-            running = stack.enter_context(running_server(repository=repository))
+    """All services on a real Triton."""
+    with running_server(repository=repository) as running:
         yield running
 
 

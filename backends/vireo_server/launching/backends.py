@@ -17,13 +17,19 @@ _DOOR = "model.py"
 # Triton 2.51 runs the stages of Python 3.11 and later in isolated mode: PYTHONUTF8 and PYTHONIOENCODING are ignored,
 # standard output is ASCII, and printing a caller's text is a UnicodeEncodeError that fails the request. It is also
 # written in blocks, so a print shows minutes later. This module is the first that every stage imports.
-_READABLE_OUTPUT = """
+# On SIGUSR1 a stage writes the stacks of its threads, even while they wait for each other; see `stalling.py`.
+_LAST_LINES = """
 
 # Added by Vireo, see vireo_server/launching/backends.py.
 import sys
 
 sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
 sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+import faulthandler
+import signal
+
+faulthandler.register(signal.SIGUSR1, file=2)
 """
 
 
@@ -61,7 +67,7 @@ def assemble_backends(folder: Path, *, triton: Triton | None = None, doors: Path
     # directory"), so these 3 MB cannot be links. Folders of doors may be links: Triton resolves these first.
     shutil.copy2(triton.python_backend / BACKEND_LIBRARY, python / BACKEND_LIBRARY)
     module = (triton.python_backend / BACKEND_MODULE).read_text(encoding="utf-8")
-    (python / BACKEND_MODULE).write_text(module + _READABLE_OUTPUT, encoding="utf-8")
+    (python / BACKEND_MODULE).write_text(module + _LAST_LINES, encoding="utf-8")
     shutil.copy2(triton.stub, python / STUB)
     (python / STUB).chmod(0o755)
     # libpython alone and not its folder goes on LD_LIBRARY_PATH (through this one): conda keeps its own libstdc++,

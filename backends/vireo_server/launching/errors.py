@@ -12,6 +12,7 @@
     ├── ModelLoadError             (RuntimeError)         a model failed while it was loaded
     ├── ServerDiedError            (RuntimeError)         Triton ended by itself
     └── StartTimeoutError          (TimeoutError)         Triton took too long
+        └── StalledError                                  and did nothing meanwhile
 
 Every message says what failed, what was found, what is allowed, and what to do.
 """
@@ -61,3 +62,7 @@ class ServerDiedError(LaunchError, RuntimeError):
 
 class StartTimeoutError(LaunchError, TimeoutError):
     """Triton was not ready within its time."""
+
+
+class StalledError(StartTimeoutError):
+    """Loading stood still."""

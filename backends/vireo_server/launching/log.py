@@ -117,6 +117,7 @@ class ServerLog:
         self._format = format
         self._has_gpu = any(Path("/dev").glob("nvidia[0-9]*"))
         self._entries: deque[Entry] = deque(maxlen=_KEPT_LINES)
+        self._lines = self._begun = 0
         self._grown = threading.Condition()
         self._live: set[str] = set()
         self._with_process: set[str] = set()
@@ -138,10 +139,23 @@ class ServerLog:
         self._keep(Entry(raw=line, level="info", source="", message=line))
         self._tell(line)
 
-    def entries(self) -> list[Entry]:
-        """Give what is kept, the oldest first."""
+    def begin_anew(self) -> None:
+        """Forget what is known of a server that ended: the next lines are another's."""
         with self._grown:
-            return list(self._entries)
+            self._begun = self._lines
+            self._live.clear()
+            self._with_process.clear()
+
+    @property
+    def lines(self) -> int:
+        """How many lines came so far."""
+        return self._lines
+
+    def entries(self) -> list[Entry]:
+        """Give what is kept of the server that runs, the oldest first."""
+        with self._grown:
+            entries = list(self._entries)
+        return entries[-own:] if (own := self._lines - self._begun) else []
 
     def has(self, *texts: str) -> bool:
         """Say whether each of the texts is in some line that is kept."""
@@ -164,8 +178,9 @@ class ServerLog:
             self._grown.wait(seconds)
 
     def text(self) -> str:
-        """Give the kept lines as they came, the oldest first."""
-        return "\n".join(entry.raw for entry in self.entries())
+        """Give all kept lines as they came, the oldest first."""
+        with self._grown:
+            return "\n".join(entry.raw for entry in self._entries)
 
     def last_words(self, *, count: int) -> list[str]:
         """Give the messages of the last errors; the last lines where there are none."""
@@ -192,6 +207,7 @@ class ServerLog:
     def _keep(self, entry: Entry) -> None:
         with self._grown:
             self._entries.append(entry)
+            self._lines += 1
             if match := _LOADED.match(entry.message):
                 (self._live.discard if match["un"] else self._live.add)(match["model"])
             elif match := _INSTANCE.match(entry.message):

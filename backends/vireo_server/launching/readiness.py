@@ -9,17 +9,27 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vireo_server.launching.errors import LaunchError, ModelLoadError, PortError, ServerDiedError, StartTimeoutError
+from vireo_server.launching.errors import (
+    LaunchError,
+    ModelLoadError,
+    PortError,
+    ServerDiedError,
+    StalledError,
+    StartTimeoutError,
+)
 from vireo_server.launching.failures import load_failures
 from vireo_server.launching.log import ServerLog
 from vireo_server.launching.ports import Endpoints
 from vireo_server.launching.process import ServerProcess
+from vireo_server.launching.stalling import StallWatch
 
 # A process that answers on our port may be another server that took it a moment ago; ours says that it listens.
 _LISTENING = ("Started HTTPService at", "Started GRPCInferenceService at", "Started Metrics Service at")
 _FAILURE_GRACE_SECONDS = 2.0
 _PROBE_SECONDS = 5.0
 _PATIENCE_SECONDS = 10.0
+# Time in which this process itself did not run, a paused container say, is not the server's.
+_PAUSED_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -31,12 +41,14 @@ class Starting:
         log: its log.
         endpoints: where it is to listen.
         models: what it loads.
+        stall_seconds: how long loading may stand still; None: as long as it may take.
     """
 
     process: ServerProcess
     log: ServerLog
     endpoints: Endpoints
     models: Sequence[str]
+    stall_seconds: float | None = None
 
     def wait_until_ready(self, seconds: float, *, interrupted: Callable[[], bool]) -> None:
         """Wait until every model is ready and every port listens.
@@ -49,10 +61,12 @@ class Starting:
             ModelLoadError: a model did not load, and why.
             PortError: another program took a port meanwhile.
             ServerDiedError: Triton ended by itself for another reason.
+            StalledError: loading stands still.
             StartTimeoutError: the time is over.
             KeyboardInterrupt: `interrupted` said so.
         """
-        began = time.monotonic()
+        began = looked = time.monotonic()
+        stalling = StallWatch(self.process.pid, self.log, seconds=self.stall_seconds) if self.stall_seconds else None
         patience_asked = False
         failed_at: float | None = None
         while True:
@@ -62,6 +76,9 @@ class Starting:
             elif self.log.has(*_LISTENING) and self._says_ready():
                 return
             now = time.monotonic()
+            if now - looked > _PAUSED_SECONDS:
+                began += now - looked
+            looked = now
             if failed_at is None and load_failures(self.log.entries()):
                 failed_at = now
             # Other models may fail too: one round shows all, but nobody waits for a large one to load for nothing.
@@ -73,6 +90,11 @@ class Starting:
                 raise KeyboardInterrupt
             if now - began > seconds:
                 raise self._timeout(seconds)
+            if stalling is not None and stalling.stands_still():
+                raise StalledError(
+                    f"serve: loading stands still: for {self.stall_seconds:g} s nothing was computed, read or said; it "
+                    f"waits for {stalling.explain()}; the stacks before this line say where"
+                )
             if now - began > _PATIENCE_SECONDS and not patience_asked:
                 patience_asked = True
                 self.log.note(f"still loading {self._missing()}; the first start compiles kernels and networks")

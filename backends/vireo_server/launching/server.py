@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vireo_server.heartbeat import STUCK_VARIABLE, read_beats
@@ -18,7 +18,7 @@ from vireo_server.launching.backends import assemble_backends
 from vireo_server.launching.command import server_command
 from vireo_server.launching.control import ModelControl
 from vireo_server.launching.environment import server_environment
-from vireo_server.launching.errors import LaunchError, ModelLoadError, PortError
+from vireo_server.launching.errors import LaunchError, ModelLoadError, PortError, StalledError
 from vireo_server.launching.health import Health, HealthPort, ServiceHealth
 from vireo_server.launching.loading import LoadRequests, ServerInfo
 from vireo_server.launching.log import ServerLog
@@ -37,6 +37,7 @@ DECODE_MODEL = "decode"
 
 _EXIT_SECONDS = 5
 _PORT_TRIES = 3
+_STALL_SECONDS = 30.0
 _ENOUGH_SHARED_MEMORY_BYTES = 1 << 30
 
 
@@ -56,6 +57,7 @@ class ServerSettings:
         start_seconds: how long it may take until it is ready: loading includes compiling networks and kernels.
         health_port: where `/livez` and `/readyz` are answered; 0 for any free one.
         stuck_seconds: a stage that works on one request for longer is replaced; each stage's own limit if None.
+        stall_seconds: a start in which nothing moves for so long is given up, once, and begun again.
     """
 
     endpoints: Endpoints
@@ -65,6 +67,7 @@ class ServerSettings:
     start_seconds: float = 300.0
     health_port: int = 0
     stuck_seconds: float | None = None
+    stall_seconds: float | None = _STALL_SECONDS
 
     def __post_init__(self) -> None:
         if not 0 < self.start_seconds < math.inf:
@@ -133,7 +136,13 @@ class RunningServer:
             self._health.close()
             self._folder.close()
             raise
-        self._starting = Starting(process=self._process, log=log, endpoints=self.endpoints, models=models)
+        self._starting = Starting(
+            process=self._process,
+            log=log,
+            endpoints=self.endpoints,
+            models=models,
+            stall_seconds=settings.stall_seconds,
+        )
         try:
             self._starting.wait_until_ready(settings.start_seconds, interrupted=interrupted)
         except ModelLoadError as error:
@@ -303,14 +312,19 @@ def start_server(
     _warn_of_little_shared_memory(log)
     ports = settings.endpoints
     tries = _PORT_TRIES if 0 in (ports.http, ports.grpc, ports.metrics) else 1
-    for remaining in reversed(range(tries)):
+    while True:
         try:
             return RunningServer(settings, log=log, interrupted=interrupted)
         except PortError:
             # Another program took a port that was free a moment ago; a given port is refused before.
-            if remaining == 0:
+            tries -= 1
+            if not tries:
                 raise
-    raise AssertionError("unreachable")
+        except StalledError as error:
+            log.note(f"error: {error}; the server is started again")
+            # What stands still twice waits for something, a slow licence server say, and may.
+            settings = replace(settings, stall_seconds=None)
+        log.begin_anew()
 
 
 @contextmanager
@@ -326,6 +340,7 @@ def running_server(
     start_seconds: float = 300.0,
     health_port: int = 0,
     stuck_seconds: float | None = None,
+    stall_seconds: float | None = _STALL_SECONDS,
     say: Callable[[str], None] | None = None,
     verbose: bool = False,
 ) -> Iterator[RunningServer]:
@@ -342,6 +357,7 @@ def running_server(
         start_seconds: how long it may take until it is ready.
         health_port: where `/livez` and `/readyz` are answered; 0 for any free one.
         stuck_seconds: a stage that works on one request for longer is replaced; each stage's own limit if None.
+        stall_seconds: a start in which nothing moves for so long is given up, once, and begun again; None: never.
         say: called with each line of the log worth saying; the log is kept in `server.log` in any case.
         verbose: say every line of Triton's.
 
@@ -356,6 +372,7 @@ def running_server(
         start_seconds=start_seconds,
         health_port=health_port,
         stuck_seconds=stuck_seconds,
+        stall_seconds=stall_seconds,
     )
     server = start_server(settings, log=ServerLog(say=say, verbose=verbose))
     try:

@@ -28,6 +28,10 @@ class Stage:
         """Say whether it ended. Triton does not reap its stubs, so a dead one stays as a zombie."""
         return _state(self.pid) in ("Z", "X", None)
 
+    def is_stopped(self) -> bool:
+        """Say whether a signal (SIGSTOP) or a debugger stopped it."""
+        return _state(self.pid) in ("T", "t")
+
     def ending(self) -> str:
         """Say how it ended, in words."""
         fields = _fields(self.pid)
@@ -57,6 +61,12 @@ def running_stages(server_pid: int) -> list[Stage]:
         if len(arguments) > 2 and Path(arguments[0]).name == STUB:
             stages.append(Stage(pid=pid, model=Path(arguments[1]).parent.parent.name, region=arguments[2]))
     return stages
+
+
+def descendants(pid: int) -> list[int]:
+    """Give the children of a process that run now, theirs, and so on."""
+    children = _children(pid)
+    return [*children, *(found for child in children for found in descendants(child))]
 
 
 def _children(pid: int) -> list[int]:

@@ -103,3 +103,13 @@ def test_reason_of_a_failed_load_is_its_exception_without_tritons_wrapping():
     assert load_failures(entries) == {"bad": reason}
     # Whoever asked for the model says why; the log does not say it three times more.
     assert [readable(entry, has_gpu=False) for entry in entries] == [None, None, None]
+
+
+def test_a_server_that_is_started_again_is_not_what_its_log_began_with():
+    log = ServerLog()
+    log.add("I1122 13:19:52.182356 71 model_lifecycle.cc:839] \"successfully loaded 'echo'\"")
+    log.begin_anew()
+    assert (log.entries(), log.live_models(), log.lines) == ([], set(), 1)
+    log.add("anything")
+    assert [entry.raw for entry in log.entries()] == ["anything"]
+    assert log.text().endswith("'echo'\"\nanything")

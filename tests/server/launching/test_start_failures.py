@@ -2,6 +2,7 @@
 """A server that cannot start says why, and leaves nothing."""
 
 import os
+import re
 import socket
 import sys
 import tempfile
@@ -107,6 +108,28 @@ class TestModels:
     def test_loading_that_takes_too_long_is_ended(self, make_repository):
         with pytest.raises(StartTimeoutError, match="not ready within 1 s; not loaded yet: network"):
             start(make_repository({"network": "slow"}), start_seconds=1)
+
+
+class TestStandingStill:
+    def test_the_server_is_started_again_and_says_what_stood_where(self, make_repository, tmp_path, monkeypatch):
+        monkeypatch.setenv("TOYS_SEEN", str(tmp_path))
+        repository = make_repository({"echo": "echo", "frozen": "stopping", "locked": "stopping"})
+        with running_server(repository=repository, stall_seconds=3) as server:
+            lines = server.log.splitlines()
+        (said,) = (line for line in lines if "loading stands still" in line)
+        assert re.search(
+            r"for 3 s nothing .* frozen \(process \d+, stopped by a signal\), locked \(process \d+\);", said
+        )
+        assert said.endswith("the server is started again")
+        assert any("in wait_for_a_lock" in line for line in lines[: lines.index(said)])
+
+    def test_a_model_that_computes_gets_on(self, make_repository):
+        with running_server(repository=make_repository({"busy": "busy"}), stall_seconds=1) as server:
+            assert "stands still" not in server.log
+
+    def test_what_stands_still_again_is_waited_for(self, make_repository):
+        with pytest.raises(StartTimeoutError, match="not ready within 3 s; not loaded yet: network"):
+            start(make_repository({"network": "slow"}), start_seconds=3, stall_seconds=1)
 
 
 class TestRepository:
