@@ -385,6 +385,26 @@ def load(
     typer.echo(f"{service} is served at {loaded.grpc}{goes}")
 
 
+@_app.command()
+def unload(
+    service: Annotated[str, typer.Argument(help="A service that a running `vireo serve` serves.")],
+    version: Annotated[int | None, typer.Option(help="Only this version, to which no new runs go.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Cut open streams off.")] = False,
+    url: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Which server, where several run on this machine.")
+    ] = None,
+) -> None:
+    """Unload a service from a running server, with the stages that no other service uses."""
+    from vireo_server.launching import LaunchError, unload_service
+
+    try:
+        unloaded = unload_service(service, version=version, force=force, address=url)
+    except LaunchError as error:
+        _fail(str(error))
+    cut = f"; {unloaded.streams} open stream{'s' * (unloaded.streams > 1)} cut off" if unloaded.streams else ""
+    typer.echo(f"{', '.join(unloaded.models)} unloaded from {unloaded.grpc}{cut}")
+
+
 @_app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(
     context: typer.Context,

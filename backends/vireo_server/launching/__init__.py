@@ -16,7 +16,7 @@ from vireo_server.launching.errors import (
     TritonNotFoundError,
     UnknownServiceError,
 )
-from vireo_server.launching.loading import Loaded, load_service
+from vireo_server.launching.loading import Loaded, Unloaded, load_service, unload_service
 from vireo_server.launching.serve import serve
 from vireo_server.launching.server import RunningServer, running_server
 from vireo_server.launching.triton import Triton, find_triton
@@ -37,10 +37,12 @@ __all__ = [
     "Triton",
     "TritonNotFoundError",
     "UnknownServiceError",
+    "Unloaded",
     "assemble_backends",
     "find_triton",
     "load_service",
     "plain_command",
     "running_server",
     "serve",
+    "unload_service",
 ]

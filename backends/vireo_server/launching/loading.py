@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Loading a service into a server that runs: `vireo load`.
+"""Loading a service into a server that runs, and unloading one: `vireo load`, `vireo unload`.
 
 # Note [Who may ask]
 Model control is closed over the network: whoever may load a model runs a program of theirs. But whoever can write into
 the server's runtime folder is its own user (the folder is theirs alone, mode 0700), and can do all that anyway. So a
 request is a file in that folder, the server's own process does the loading, and no key is handed to anybody. Only
 names of services in the server's own repository are taken.
+
+# Note [What is unloaded]
+The service, each of its versions, and every stage that no service uses that is still served. Triton would answer the
+next request of a stream under way with an error, so a service that has streams is not unloaded, unless it is forced.
 """
 
 from __future__ import annotations
@@ -19,10 +23,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from vireo_media.errors import VireoError
-from vireo_media.versions import versioned
+from vireo_media.versions import split_version, versioned
 
+from vireo_server.heartbeat import read_beats
 from vireo_server.launching.errors import LaunchError, ModelLoadError, ServerDiedError, StartTimeoutError
 from vireo_server.launching.log import ServerLog
 from vireo_server.launching.repository import Repository, read_repository
@@ -52,11 +58,16 @@ class ServerInfo:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is asked for; `version` None: only what the service's name stands for, and new runs go where they went."""
+    """What is asked for.
 
+    `version` None: to load only what the service's name stands for, and new runs go where they went; to unload all.
+    """
+
+    verb: Literal["load", "unload"]
     service: str
-    version: int | None
-    share: float
+    version: int | None = None
+    share: float = 1.0
+    force: bool = False
 
     @property
     def model(self) -> str:
@@ -78,6 +89,21 @@ class Loaded:
     goes: str | None
 
 
+@dataclass(frozen=True)
+class Unloaded:
+    """What was done.
+
+    Attributes:
+        grpc: host:port of the gRPC API of the server that had the service.
+        models: what was unloaded: the service, its versions, and the stages that nobody uses any more.
+        streams: how many streams were cut off.
+    """
+
+    grpc: str
+    models: tuple[str, ...]
+    streams: int
+
+
 class LoadRequests:
     """The server's side: looks for requests in the runtime folder, from a thread of its own.
 
@@ -87,7 +113,9 @@ class LoadRequests:
         control: loads its models.
         watchdog: must not take a model that is being loaded for one that died.
         log: takes what happens.
+        served: gives the names of the services that are served.
         loaded: called with the name of a service that was loaded.
+        unloaded: called with the name of a service that was unloaded.
     """
 
     def __init__(
@@ -98,10 +126,13 @@ class LoadRequests:
         control: RevisingControl,
         watchdog: Watchdog,
         log: ServerLog,
+        served: Callable[[], Sequence[str]],
         loaded: Callable[[str], None],
+        unloaded: Callable[[str], None],
     ) -> None:
         self._runtime, self._info, self._control = runtime, info, control
-        self._watchdog, self._log, self._loaded = watchdog, log, loaded
+        self._watchdog, self._log = watchdog, log
+        self._served, self._loaded, self._unloaded = served, loaded, unloaded
         self._stopped = threading.Event()
         _write(runtime / _INFO, asdict(info))
         threading.Thread(target=self._watch, name="vireo-loading", daemon=True).start()
@@ -119,25 +150,79 @@ class LoadRequests:
                 except (OSError, ValueError, TypeError):
                     path.unlink(missing_ok=True)
                     continue
-                _answer(path.with_suffix(_REPLY), self._load(wanted))
+                _answer(path.with_suffix(_REPLY), self._do(wanted))
 
-    def _load(self, wanted: _Wanted) -> dict[str, str | None]:
-        """Load a service; gives where new runs go, or what went wrong."""
-        began = time.monotonic()
+    def _do(self, wanted: _Wanted) -> dict[str, Any]:
+        """Do what is wanted; gives what came of it, or what went wrong."""
         try:
-            service = wanted.model
-            repository = read_repository(Path(self._info.repository))
-            repository.to_load([service])
-            models = (*repository.steps_of(service), service)
-            with self._watchdog.loading(models):
-                self._load_all(models)
-            goes = self._share(repository, wanted)
+            return {"error": None, **(self._load(wanted) if wanted.verb == "load" else self._unload(wanted))}
         except (LaunchError, VireoError, OSError) as error:
             self._log.note(f"error: {error}")
             return {"error": str(error)}
+
+    def _load(self, wanted: _Wanted) -> dict[str, Any]:
+        began = time.monotonic()
+        service = wanted.model
+        repository = read_repository(Path(self._info.repository))
+        repository.to_load([service])
+        models = (*repository.steps_of(service), service)
+        with self._watchdog.loading(models):
+            self._load_all(models)
+        goes = self._share(repository, wanted)
         self._loaded(service)
         self._log.note(f"{service} is loaded after {time.monotonic() - began:.1f} s" + (f"; {goes}" if goes else ""))
-        return {"error": None, "goes": goes}
+        return {"goes": goes}
+
+    def _unload(self, wanted: _Wanted) -> dict[str, Any]:
+        repository, served = read_repository(Path(self._info.repository)), self._served()
+        services = self._services_of(wanted, repository, served)
+        steps = repository.left_alone(services, served=served)
+        streams = self._streams(steps)
+        if streams and not wanted.force:
+            them = "them" if streams > 1 else "it"
+            raise ModelLoadError(
+                f"serve: {services[0]!r} has {_open_streams(streams)}; allowed is none; wait for {them} to end, or cut "
+                f"{them} off with --force"
+            )
+        models = (*services, *steps)
+        with self._watchdog.loading(models):
+            for model in models:
+                self._control.unload(model)
+            self._watchdog.forget(models)
+        for service in services:
+            self._unloaded(service)
+        cut = f"; {_open_streams(streams)} cut off" if streams else ""
+        self._log.note(f"{services[0]} is unloaded, and with it {', '.join(models[1:]) or 'nothing else'}{cut}")
+        return {"models": models, "streams": streams}
+
+    def _services_of(self, wanted: _Wanted, repository: Repository, served: Sequence[str]) -> list[str]:
+        """The services that go: a version, or all of a service."""
+        if wanted.version is None:
+            services = [name for name in served if wanted.service in (name, split_version(name)[0])]
+        elif wanted.version == 1:
+            raise ModelLoadError(
+                f"serve: version 1 of {wanted.service!r} cannot be unloaded alone, its name stands for all; allowed "
+                "are the others; leave out --version to unload all of them"
+            )
+        else:
+            services = [name for name in served if name == wanted.model]
+        if not services:
+            raise ModelLoadError(
+                f"serve: no service {wanted.model!r} is served; there are {', '.join(served) or 'none'}; name one"
+            )
+        if wanted.version is not None and wanted.version in repository.shares(wanted.service).of:
+            raise ModelLoadError(
+                f"serve: new runs of {wanted.service!r} go to version {wanted.version}; allowed is a version that gets "
+                f"none; send them elsewhere first: vireo load {wanted.service} --version 1"
+            )
+        return sorted(services, key=lambda name: split_version(name)[1])
+
+    def _streams(self, models: Sequence[str]) -> int:
+        """How many streams go through these stages: each is in all of them that keep any."""
+        counts: dict[str, int] = {}
+        for beat in read_beats(self._runtime):
+            counts[beat.model] = counts.get(beat.model, 0) + beat.open_streams
+        return max((counts.get(model, 0) for model in models), default=0)
 
     def _share(self, repository: Repository, wanted: _Wanted) -> str | None:
         """Send new runs to the version that was loaded; says in words where they go, if that was asked for."""
@@ -186,29 +271,63 @@ def load_service(
         ServerDiedError: the server ended meanwhile.
         StartTimeoutError: the time is over.
     """
-    wanted = _Wanted(service, version, share)
-    folder, info = _find_server(address)
+    wanted = _Wanted("load", service, version=version, share=share)
+    info, answer = _ask(wanted, address=address, seconds=seconds)
+    return Loaded(grpc=info.grpc, http=info.http, goes=answer["goes"])
+
+
+def unload_service(
+    service: str,
+    *,
+    version: int | None = None,
+    force: bool = False,
+    address: str | None = None,
+    seconds: float = 60.0,
+) -> Unloaded:
+    """Unload a service from a server of this user on this machine, with the stages that nobody else uses.
+
+    Args:
+        service: its name.
+        version: only this version, to which no new runs go; None: all of them.
+        force: cut open streams off.
+        address: host:port of the server's HTTP or gRPC API; not needed where one server runs.
+        seconds: how long it may take.
+
+    Raises:
+        ModelLoadError: there is no such server or service, it has open streams, or it could not be unloaded, and why.
+        ServerDiedError: the server ended meanwhile.
+        StartTimeoutError: the time is over.
+    """
+    wanted = _Wanted("unload", service, version=version, force=force)
+    info, answer = _ask(wanted, address=address, seconds=seconds)
+    return Unloaded(grpc=info.grpc, models=tuple(answer["models"]), streams=answer["streams"])
+
+
+def _ask(wanted: _Wanted, *, address: str | None, seconds: float) -> tuple[ServerInfo, dict[str, Any]]:
+    """Send a request to the server and wait for its answer."""
+    verb, service = wanted.verb, wanted.service
+    folder, info = _find_server(address, verb)
     request = folder / f"{secrets.token_hex(8)}{_REQUEST}"
     reply = request.with_suffix(_REPLY)
     _write(request, asdict(wanted))
     deadline = time.monotonic() + seconds
     while not reply.exists():
         if folder not in locked_folders():
-            raise ServerDiedError(f"load: the server at {info.http} ended while it was to load {service!r}")
+            raise ServerDiedError(f"{verb}: the server at {info.http} ended while it was to {verb} {service!r}")
         if time.monotonic() > deadline:
             request.unlink(missing_ok=True)
             raise StartTimeoutError(
-                f"load: {service!r} was not loaded within {seconds:g} s; the server's log says what it does"
+                f"{verb}: {service!r} was not {verb}ed within {seconds:g} s; the server's log says what it does"
             )
         time.sleep(_LOOK_SECONDS)
-    answer = json.loads(reply.read_text(encoding="utf-8"))
+    answer: dict[str, Any] = json.loads(reply.read_text(encoding="utf-8"))
     reply.unlink()
     if answer["error"] is not None:
-        raise ModelLoadError(str(answer["error"]).replace("serve: ", "load: ", 1))
-    return Loaded(grpc=info.grpc, http=info.http, goes=answer["goes"])
+        raise ModelLoadError(str(answer["error"]).replace("serve: ", f"{verb}: ", 1))
+    return info, answer
 
 
-def _find_server(address: str | None) -> tuple[Path, ServerInfo]:
+def _find_server(address: str | None, verb: str) -> tuple[Path, ServerInfo]:
     found = {}
     for folder in locked_folders():
         if (folder / _INFO).is_file():
@@ -219,12 +338,16 @@ def _find_server(address: str | None) -> tuple[Path, ServerInfo]:
     running = ", ".join(sorted(info.grpc for info in found.values())) or "none"
     wanted = "a server" if address is None else f"the server {address!r}"
     raise ModelLoadError(
-        f"load: {wanted} was looked for among those that you started with `vireo serve` on this machine: {running}; "
+        f"{verb}: {wanted} was looked for among those that you started with `vireo serve` on this machine: {running}; "
         "start one, or name one with --url"
     )
 
 
-def _answer(path: Path, answer: Mapping[str, str | None]) -> None:
+def _open_streams(count: int) -> str:
+    return f"{count} open stream{'s' * (count != 1)}"
+
+
+def _answer(path: Path, answer: Mapping[str, Any]) -> None:
     try:
         _write(path, answer)
     except FileNotFoundError:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,12 @@ class Repository:
             _SHARED
         )
         return tuple(step for step in self.steps_by_ensemble.get(service, ()) if step not in others)
+
+    def left_alone(self, services: Collection[str], *, served: Collection[str]) -> tuple[str, ...]:
+        """Give the steps that nobody uses any more when these of the served services go, in order; decode stays."""
+        others = {step for name in served if name not in services for step in self.steps_by_ensemble.get(name, ())}
+        steps = (step for name in services for step in self.steps_by_ensemble.get(name, ()))
+        return tuple(step for step in dict.fromkeys(steps) if step not in others and step not in _SHARED)
 
     def to_load(self, services: Iterable[str] | None) -> tuple[str, ...]:
         """Give the models to name to Triton: the services (all if None) and `file`; ensembles bring their steps.

@@ -167,7 +167,9 @@ class RunningServer:
             ),
             watchdog=self._watchdog,
             log=log,
+            served=lambda: self.services,
             loaded=self._add_service,
+            unloaded=self._remove_service,
         )
 
     @property
@@ -238,6 +240,9 @@ class RunningServer:
     def _add_service(self, service: str) -> None:
         self._repository = read_repository(self._repository.folder)
         self.services = tuple(dict.fromkeys([*self.services, service]))
+
+    def _remove_service(self, service: str) -> None:
+        self.services = tuple(name for name in self.services if name != service)
 
     def open_streams(self) -> int:
         """Give how many streams the stages that decode hold now."""

@@ -84,6 +84,7 @@ class Watchdog:
         self._changing = threading.Lock()
         self._being_loaded: set[str] = set()
         self._retired: set[int] = set()
+        self._unloaded: set[str] = set()
         self._look_for_new()
         self._thread = threading.Thread(target=self._watch, name="vireo-watchdog", daemon=True)
         self._thread.start()
@@ -109,13 +110,21 @@ class Watchdog:
                 self._look_for_new()
                 replaced = {stage.model for pid, stage in self._stages.items() if pid not in old}
                 for pid, model in old.items():
-                    if model in replaced or self._stages[pid].is_dead():
-                        del self._stages[pid]
-                        self._retired.add(pid)
+                    stage = self._stages.get(pid)
+                    if stage is not None and (model in replaced or stage.is_dead()):
+                        self._retire(stage)
                 for model in models:
                     self._given_up.pop(model, None)
                     self._records[model] = _Record(ready=time.monotonic())
                 self._being_loaded.difference_update(models)
+
+    def forget(self, models: Sequence[str]) -> None:
+        """Look no more after models that were unloaded on purpose, until there are processes of them again."""
+        with self._changing:
+            self._look_for_new()
+            self._unloaded.update(models)
+            for stage in [stage for stage in self._stages.values() if stage.model in models]:
+                self._retire(stage)
 
     def faults(self) -> dict[str, str]:
         """Give the models that cannot serve at this moment, each with the reason. Looks for itself, at once."""
@@ -154,8 +163,14 @@ class Watchdog:
 
     def _look_for_new(self) -> None:
         for stage in running_stages(self._server_pid):
-            if stage.pid not in self._retired:
-                self._stages.setdefault(stage.pid, stage)
+            if stage.pid not in self._retired and stage.pid not in self._stages:
+                self._stages[stage.pid] = stage
+                self._unloaded.discard(stage.model)
+
+    def _retire(self, stage: Stage) -> None:
+        """A process that ends, now or later, as it should."""
+        self._stages.pop(stage.pid, None)
+        self._retired.add(stage.pid)
 
     def _deaths(self) -> dict[str, list[Stage]]:
         """Give the models that lost processes, each with those that were known."""
@@ -169,7 +184,7 @@ class Watchdog:
                 elif stage.model not in self._being_loaded:
                     dead.setdefault(stage.model, []).append(stage)
             # A process may die before it is seen here, and a dead one does not tell its model.
-            for model in self._log.models_with_process() - living - self._given_up.keys():
+            for model in self._log.models_with_process() - living - self._given_up.keys() - self._unloaded:
                 dead.setdefault(model, [])
             return dead
 
