@@ -17,14 +17,12 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from perf.gpu_parts import HEIGHT, WIDTH, decode_rate, find_cupy, noise_clip, opened, rate
+from perf.gpu_kernels import kernel_shares
+from perf.gpu_parts import HEIGHT, WIDTH, decode_rates, find_cupy, noise_clip, opened, rate
 from perf.questions import Answer, NotRunError, Program
-
-_BATCH = 16
 
 
 def libraries() -> Answer:
@@ -53,48 +51,6 @@ def copies() -> Answer:
         "device_to_host_pageable_gb_s": rate(cupy, size, lambda: device.get(out=pageable)),
         "within_device_gb_s": rate(cupy, 2 * size, lambda: cupy.copyto(other, device)),
     }
-
-
-def kernels() -> Answer:
-    """Whether the CUDA kernels equal the reference bit for bit, and at what share of the device's copy bandwidth."""
-    cupy = find_cupy()
-    from vireo_kernels import ColorSpec, fit_exact, frames_shape, frames_to_rgb, resize_image, rgb_to_frames
-
-    color = ColorSpec(matrix="bt709", color_range="limited")
-    shape = frames_shape(_BATCH, width=WIDTH, height=HEIGHT, pixel_format="nv12")
-    frames = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    rgb = frames_to_rgb(frames, width=WIDTH, height=HEIGHT, pixel_format="nv12", color=color)
-    half = fit_exact(width=WIDTH // 2, height=HEIGHT // 2)
-    work: dict[str, tuple[Any, Callable[[Any], Any]]] = {
-        "frames_to_rgb": (
-            frames,
-            lambda x: frames_to_rgb(x, width=WIDTH, height=HEIGHT, pixel_format="nv12", color=color),
-        ),
-        "rgb_to_frames": (rgb, lambda x: rgb_to_frames(x, pixel_format="nv12", color=color)),
-        "resize_image": (rgb, lambda x: resize_image(x, fit=half, filter_name="bicubic", antialias=True)),
-    }
-    size = 1 << 28
-    a, b = cupy.empty(size, np.uint8), cupy.empty(size, np.uint8)
-    copy = rate(cupy, 2 * size, lambda: cupy.copyto(b, a))
-    found: Answer = {"copy_gb_s": copy}
-    for name, (source, run) in work.items():
-        expected, given = run(source), cupy.asarray(source)
-        result = run(given)
-        speed = rate(cupy, given.nbytes + result.nbytes, lambda run=run, given=given: run(given))
-        equal = bool((cupy.asnumpy(result) == expected).all())
-        found[name] = {"equals_the_cpu": equal, "gb_s": speed, "share_of_copy": round(speed / copy, 3)}
-    return found
-
-
-def decode() -> Answer:
-    """Frames/s of NVDEC at 1, 7 and 28 streams, frames staying on the device, and in software beside it."""
-    find_cupy()
-    clip = noise_clip()
-    found: Answer = {"codec": "h264", "size": f"{WIDTH}x{HEIGHT}"}
-    for streams in (1, 7, 28):
-        found[f"cuda_{streams}_frames_s"] = decode_rate(clip, streams, cuda=True)
-    found["software_1_frames_s"] = decode_rate(clip, 1, cuda=False)
-    return found
 
 
 def dlpack_out() -> Answer:
@@ -275,8 +231,8 @@ def torch_script() -> Answer:
 QUESTIONS: dict[str, Callable[[], Answer]] = {
     "libraries": libraries,
     "copies": copies,
-    "kernels": kernels,
-    "decode": decode,
+    "kernels": kernel_shares,
+    "decode": decode_rates,
     "dlpack_out": dlpack_out,
     "nvenc": nvenc,
     "runtimes": runtimes,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from perf.questions import NotRunError
+from perf.questions import Answer, NotRunError
 
 WIDTH, HEIGHT = 1920, 1080
 
@@ -30,16 +30,17 @@ def find_cupy() -> Any:
     return cupy
 
 
-def rate(cupy: Any, amount: float, run: Callable[[], Any]) -> float:
-    """`amount` in units of 1e9 a second; the best of five, after one that warms up."""
-    best = float("inf")
-    for _ in range(6):
+def rate(cupy: Any, amount: float, run: Callable[[], Any], *, seconds: float = 0.0) -> float:
+    """`amount` in units of 1e9 a second; the best of five, after one that warms up, and for at least `seconds`."""
+    best, end, runs = float("inf"), time.perf_counter() + seconds, 0
+    while runs < 6 or time.perf_counter() < end:
         cupy.cuda.Device().synchronize()
         began = time.perf_counter()
         run()
         cupy.cuda.Device().synchronize()
         best = min(best, time.perf_counter() - began)
-    return round(amount / best / 1e9, 2)
+        runs += 1
+    return float(f"{amount / best / 1e9:.4g}")
 
 
 def noise_clip() -> bytes:
@@ -70,7 +71,18 @@ def opened(clip: bytes, *, cuda: bool) -> Any:
     return container
 
 
-def decode_rate(clip: bytes, streams: int, *, cuda: bool) -> float:
+def decode_rates() -> Answer:
+    """Frames/s of NVDEC at 1, 7 and 28 segments in flight, frames staying on the device, and in software beside it."""
+    find_cupy()
+    clip = noise_clip()
+    found: Answer = {"codec": "h264", "size": f"{WIDTH}x{HEIGHT}"}
+    for segments in (1, 7, 28):
+        found[f"cuda_{segments}_frames_s"] = _decode_rate(clip, segments, cuda=True)
+    found["software_1_frames_s"] = _decode_rate(clip, 1, cuda=False)
+    return found
+
+
+def _decode_rate(clip: bytes, streams: int, *, cuda: bool) -> float:
     """Frames/s of so many decoders at once, each on the whole clip."""
 
     def run(_: int) -> int:

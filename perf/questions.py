@@ -24,7 +24,6 @@ from perf.results import describe_commit, describe_machine
 
 Answer = dict[str, Any]
 
-_SECONDS = 240
 _MARK = "vireo-answer: "
 _PACKAGES = (
     "vireo", "av", "cupy-cuda12x", "tensorrt-rtx-cu12", "tensorrt-cu12", "onnxruntime-gpu", "openvino", "torch",
@@ -38,11 +37,12 @@ class NotRunError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A program that asks: `name` of its module, `about` for its help, `questions` by name."""
+    """A program that asks: `name` of its module, `about` for its help, `questions` by name, `seconds` for each."""
 
     name: str
     about: str
     questions: Mapping[str, Callable[[], Answer]]
+    seconds: float = 240
 
     def main(self, default: Callable[[Answer], Path | None] = lambda found: None) -> int:
         """Ask, print, write; to what `default` says where no file is named. Returns the exit code."""
@@ -71,9 +71,9 @@ class Program:
         began = time.monotonic()
         command = [sys.executable, "-m", self.name, "--child", name]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=self.seconds, check=False)
         except subprocess.TimeoutExpired:
-            return {"failed": f"no answer within {_SECONDS} s"}
+            return {"failed": f"no answer within {self.seconds:g} s"}
         lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
         if not lines:
             return {"failed": f"ended with code {done.returncode}: {done.stderr.strip()[-400:]}"}
