@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[client,server,dev]'
 	@touch $@
 
-.PHONY: help setup demo test perf perf-full perf-analyzer soak check format clean
+.PHONY: help setup demo test test-gpu perf perf-full perf-analyzer perf-gpu soak check format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -30,6 +30,13 @@ demo: $(INSTALLED) ## Send the sample clip (or INPUT=any.mp4) through super_reso
 
 test: $(INSTALLED) ## Run every test, those on the real server included
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+test-gpu: $(INSTALLED) ## Run on this machine's GPU all that touches pictures; fails where there is none
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpu]'
+	VIREO_REQUIRE_GPU=1 $(BIN)/pytest tests/gpu tests/kernels tests/server tests/end_to_end $(PYTEST_ARGS)
+
+perf-gpu: $(INSTALLED) ## Measure this machine's GPU: some minutes; writes perf/results/gpu
+	$(BIN)/python -m perf.gpu
 
 perf: $(INSTALLED) ## Measure everything: about 10 minutes; writes perf/results, plots and the README's table
 	$(BIN)/python -m perf.run

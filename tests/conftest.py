@@ -3,6 +3,7 @@
 host."""
 
 import ctypes
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -234,3 +235,17 @@ def host_libraries(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], dic
 def host_runner(host_libraries: Callable[[], dict[str, ctypes.CDLL]]) -> Callable[[tuple[int, int]], HostRunner]:
     """`host_runner((32, 4))`: runs CUDA kernels on the host, in blocks of this size."""
     return lambda threads: HostRunner(host_libraries(), threads)
+
+
+@pytest.fixture(scope="session")
+def gpu() -> Any:
+    """CuPy, where there is a GPU for it. Without one a test is skipped, with VIREO_REQUIRE_GPU=1 it fails."""
+    try:
+        import cupy
+
+        cupy.cuda.Device(0).compute_capability  # noqa: B018 - asks the driver
+    except (ImportError, RuntimeError) as error:
+        if os.environ.get("VIREO_REQUIRE_GPU") == "1":
+            pytest.fail(f"VIREO_REQUIRE_GPU is 1 and there is no GPU to be used: {error}")
+        pytest.skip(f"no GPU: {error}")
+    return cupy

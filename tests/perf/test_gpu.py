@@ -30,7 +30,8 @@ def evaluate():
     """`evaluate("read_dmon(given)", text)`: what an expression of perf's programs comes to, where they run."""
 
     def run(expression, given=None):
-        names = "from perf.clips import *; from perf.gpu import *; from perf.gpu import _served; from perf.gpu_watch import *"
+        names = "from perf.clips import *; from perf.gpu import *; from perf.gpu import _served; "
+        names += "from perf.gpu_watch import *"
         code = f"import json, sys; {names}; given = json.load(sys.stdin); print(json.dumps({expression}))"
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, input=json.dumps(given), capture_output=True, text=True, check=True
