@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from vireo_media.bitstream import length_size
 
-__all__ = ["H264Parameters", "has_frames_only", "read_h264"]
+__all__ = ["Bits", "H264Parameters", "has_frames_only", "read_h264", "read_h264_set"]
 
 _HIGH_PROFILES = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
 _EXTENDED_ASPECT_RATIO = 255
@@ -47,14 +47,19 @@ def read_h264(extradata: bytes) -> H264Parameters | None:
     if length_size("h264", extradata) is None or extradata[5] & 31 != 1:
         return None
     length = int.from_bytes(extradata[6:8], "big")
+    return read_h264_set(extradata[8 : 8 + length])
+
+
+def read_h264_set(unit: bytes) -> H264Parameters | None:
+    """A sequence parameter set, given with its NAL header; None where it cannot be read."""
     try:
-        return _parameters(extradata[8 : 8 + length])
+        return _parameters(unit)
     except IndexError:
         return None
 
 
 def _parameters(sps: bytes) -> H264Parameters:
-    bits = _Bits(sps[4:].replace(b"\0\0\3", b"\0\0"))
+    bits = Bits(sps[4:].replace(b"\0\0\3", b"\0\0"))
     bits.unsigned()
     chroma_format, separate = 1, False
     if sps[1] in _HIGH_PROFILES:
@@ -106,7 +111,7 @@ def _parameters(sps: bytes) -> H264Parameters:
     )
 
 
-def _skip_scaling_list(bits: "_Bits", size: int) -> None:
+def _skip_scaling_list(bits: "Bits", size: int) -> None:
     last = following = 8
     for _ in range(size):
         if following:
@@ -114,7 +119,7 @@ def _skip_scaling_list(bits: "_Bits", size: int) -> None:
         last = following or last
 
 
-class _Bits:
+class Bits:
     """The bits of a header, from the first. Raises IndexError behind the last."""
 
     def __init__(self, data: bytes) -> None:
@@ -122,6 +127,7 @@ class _Bits:
         self._place = 0
 
     def take(self, count: int) -> int:
+        """u(n)."""
         if self._place + count > len(self._text):
             raise IndexError("the header ends before")
         self._place += count
@@ -133,6 +139,11 @@ class _Bits:
         while not self.take(1):
             zeros += 1
         return (1 << zeros) - 1 + self.take(zeros)
+
+    def skip_unsigned(self, count: int) -> None:
+        """So many ue(v), or se(v)."""
+        for _ in range(count):
+            self.unsigned()
 
     def signed(self) -> int:
         """se(v), ITU-T H.264 9.1.1."""

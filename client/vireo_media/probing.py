@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Probing: from a source to its StreamDescription, with the tags that only a decoded picture carries."""
 
+import contextlib
 import struct
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -15,7 +17,7 @@ import av.video.stream
 from av.sidedata.sidedata import Type
 
 from vireo_media.bitstream import has_own_headers
-from vireo_media.chroma import chroma_location, libav_tells, sample_location
+from vireo_media.chroma import chroma_location, sample_location
 from vireo_media.container import MediaSource, find_video, media_errors
 from vireo_media.description import FIELD_ORDERS, Rational, StreamDescription
 from vireo_media.parameter_sets import H264Parameters, has_frames_only, read_h264
@@ -61,6 +63,11 @@ _NOT_CODED_AGAIN = {
 
 _MOST_PACKETS = 64
 """How far to look for the first picture: more than any decoder holds back."""
+
+
+_QUIET = -8
+_LEVEL = threading.Lock()
+"""The level of libav's log belongs to the process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +175,26 @@ def _headers_tell_all(
         return False
     if has_own_headers(codec, extradata, key_packet):
         return False
-    with libav_tells(av.logging.INFO):
+    with _libav_tells():
         return "Side data" not in str(container.dumps_format())  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _libav_tells() -> Iterator[None]:
+    """libav's log is Python's as long as the block lasts: a moment, see Note [Why libav is not asked] in `chroma`. What
+    other threads say meanwhile goes nowhere.
+    """
+    with _LEVEL, av.logging.Capture(local=False):
+        before = av.logging.get_level()
+        av.logging.set_level(av.logging.INFO)
+        try:
+            yield
+        finally:
+            # Not None, PyAV's own default: it cannot be compared with the level of what another thread just says.
+            av.logging.set_level(before or av.logging.PANIC)
+            if not before:  # libav's own log, which takes no lock of Python's, and says nothing
+                av.logging.set_libav_level(_QUIET)
+                av.logging.restore_default_callback()
 
 
 def _first_key(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> bytes | None:
