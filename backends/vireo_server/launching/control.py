@@ -5,13 +5,19 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from vireo_server.launching.command import CONTROL_HEADER
 from vireo_server.launching.errors import ModelLoadError
+from vireo_server.launching.log import ServerLog
 from vireo_server.launching.ports import Endpoints
 from vireo_server.launching.readiness import says_ready
+from vireo_server.launching.stalling import StallWatch
 
+_LOOK_SECONDS = 0.5
 _UNLOAD_SECONDS = 60.0
 
 
@@ -22,12 +28,18 @@ class ModelControl:
     Attributes:
         endpoints: where it listens.
         key: opens the API.
+        pid: process id of `tritonserver`.
+        log: takes what happens.
         load_seconds: how long loading may take.
+        stall_seconds: what stands still for so long while it is loaded is loaded again, once; None: never.
     """
 
     endpoints: Endpoints
     key: str = field(repr=False)
-    load_seconds: float = 300.0
+    pid: int
+    log: ServerLog
+    load_seconds: float
+    stall_seconds: float | None
 
     def unload(self, model: str) -> None:
         """Unload a model; ensembles that use it are not available until it is loaded again.
@@ -45,7 +57,38 @@ class ModelControl:
             ModelLoadError: it could not be loaded, and why.
             OSError: the server does not answer.
         """
-        self._post(model, "load", seconds=self.load_seconds)
+        with self._watched() as killed:
+            try:
+                self._post(model, "load", seconds=self.load_seconds)
+            except ModelLoadError:
+                if not killed.is_set():
+                    raise
+        if killed.is_set():
+            self._post(model, "load", seconds=self.load_seconds)
+
+    @contextmanager
+    def _watched(self) -> Iterator[threading.Event]:
+        """End what stands still while it is loaded, once; gives whether that happened."""
+        done, killed = threading.Event(), threading.Event()
+
+        def watch(seconds: float) -> None:
+            stalling = StallWatch(self.pid, self.log, seconds=seconds, serves=True)
+            while not done.wait(_LOOK_SECONDS):
+                if stalling.stands_still():
+                    self.log.note(f"error: loading stands still; killing and loading again {stalling.explain()}")
+                    killed.set()
+                    stalling.kill()
+                    return
+
+        thread = threading.Thread(target=watch, args=(self.stall_seconds,), name="vireo-stalling", daemon=True)
+        if self.stall_seconds is not None:
+            thread.start()
+        try:
+            yield killed
+        finally:
+            done.set()
+            if self.stall_seconds is not None:
+                thread.join()
 
     def is_loaded(self, model: str) -> bool:
         """Say whether Triton has a model ready."""

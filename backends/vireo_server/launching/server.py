@@ -153,18 +153,19 @@ class RunningServer:
         except BaseException:
             self.kill()
             raise
-        control = ModelControl(self.endpoints, key=self.key, load_seconds=settings.start_seconds)
+        control = ModelControl(
+            self.endpoints,
+            key=self.key,
+            pid=self.pid,
+            log=log,
+            load_seconds=settings.start_seconds,
+            stall_seconds=settings.stall_seconds or _STALL_SECONDS,
+        )
         self._watchdog = Watchdog(self.pid, runtime=self.runtime, control=control, log=log, is_running=self.is_running)
         self._requests = LoadRequests(
             self.runtime,
             info=ServerInfo(http=self.http_url, grpc=self.grpc_url, repository=str(repository.folder)),
-            control=RevisingControl(
-                self.endpoints,
-                key=self.key,
-                load_seconds=settings.start_seconds,
-                original=repository.folder,
-                served=served,
-            ),
+            control=RevisingControl(**vars(control), original=repository.folder, served=served),
             watchdog=self._watchdog,
             log=log,
             served=lambda: self.services,

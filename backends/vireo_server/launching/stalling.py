@@ -50,10 +50,11 @@ class StallWatch:
         server_pid: process id of `tritonserver`.
         log: its log.
         seconds: how long nothing must happen to be called standing still.
+        serves: the server has streams already, so that what Triton itself does and says counts for nothing.
     """
 
-    def __init__(self, server_pid: int, log: ServerLog, *, seconds: float) -> None:
-        self._server_pid, self._log, self._seconds = server_pid, log, seconds
+    def __init__(self, server_pid: int, log: ServerLog, *, seconds: float, serves: bool = False) -> None:
+        self._server_pid, self._log, self._seconds, self._serves = server_pid, log, seconds, serves
         self._work: dict[int, _Work] = {}
         self._lines = -1
         self._looked = self._moved = time.monotonic()
@@ -64,14 +65,14 @@ class StallWatch:
         if now - self._looked < _LOOK_SECONDS:
             return False
         before, self._work = self._work, self._read()
-        lines, self._lines = self._lines, self._log.lines
+        lines, self._lines = self._lines, 0 if self._serves else self._log.lines
         between, self._looked = now - self._looked, now
         # Where this process itself did not run, a paused container say, neither did the others.
         paused = between > self._seconds / 2 + _LOOK_SECONDS
         changed = lines != self._lines or before.keys() != self._work.keys()
         if paused or changed or any(_gets_on(before[pid], work, between) for pid, work in self._work.items()):
             self._moved = now
-        return now - self._moved > self._seconds
+        return bool(self._work) and now - self._moved > self._seconds
 
     def explain(self) -> str:
         """Have the stages that are not loaded write their stacks to the log, and name them."""
@@ -86,11 +87,20 @@ class StallWatch:
         time.sleep(_WRITING_SECONDS)
         return ", ".join(names)
 
+    def kill(self) -> None:
+        """End the stages that are not loaded: then Triton says that they could not be."""
+        for stage in self._loading():
+            with suppress(ProcessLookupError):
+                os.kill(stage.pid, signal.SIGKILL)
+
     def _loading(self) -> list[Stage]:
         loaded = self._log.live_models()
         return [stage for stage in running_stages(self._server_pid) if stage.model not in loaded]
 
     def _read(self) -> dict[int, _Work]:
+        if self._serves:
+            found = {stage.pid: _work(stage.pid) for stage in self._loading()}
+            return {pid: work for pid, work in found.items() if work is not None}
         loaded = self._log.live_models()
         idle = {stage.pid for stage in running_stages(self._server_pid) if stage.model in loaded}
         found = {pid: _work(pid) for pid in (self._server_pid, *descendants(self._server_pid)) if pid not in idle}

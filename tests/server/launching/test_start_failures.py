@@ -16,6 +16,7 @@ from vireo_server.launching import (
     ServerDiedError,
     StartTimeoutError,
     UnknownServiceError,
+    load_service,
     running_server,
 )
 from vireo_server.launching.errors import LaunchError
@@ -122,6 +123,14 @@ class TestStandingStill:
         )
         assert said.endswith("the server is started again")
         assert any("in wait_for_a_lock" in line for line in lines[: lines.index(said)])
+
+    def test_what_stands_still_while_it_is_loaded_later_is_loaded_again(self, make_repository, tmp_path, monkeypatch):
+        monkeypatch.setenv("TOYS_SEEN", str(tmp_path))
+        repository = make_repository({"echo": "echo", "frozen": "stopping"})
+        with running_server(repository=repository, services=["echo"], stall_seconds=3) as server:
+            load_service("frozen", address=server.grpc_url)
+            assert re.search(r"loading again frozen \(process \d+, stopped by a signal\)", server.log)
+            assert server.services == ("echo", "frozen")
 
     def test_a_model_that_computes_gets_on(self, make_repository):
         with running_server(repository=make_repository({"busy": "busy"}), stall_seconds=1) as server:
