@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vireo_server.launching import running_server
 
-from perf import analyzer, frame_profile, latency, memory, passthrough, plots
+from perf import analyzer, extraction, frame_profile, latency, memory, passthrough, plots
 from perf.clips import ROOT, Clip, full_hd_clip, live_clip, sample_clip, saved, tiny_clip
 from perf.ladder import rungs
 from perf.measure import say
@@ -52,6 +52,11 @@ class Plan:
     concurrencies: tuple[int, ...] = (1, 2, 4)
     chunks: tuple[int, ...] = (1, 4, 8)
     analyzer_requests: int
+    short_clips: int
+    short_clip_rounds: int
+    short_clip_frames: int = 100
+    short_clip_size: tuple[int, int] = (1280, 720)
+    short_clip_samples: tuple[str, ...] = extraction.SAMPLES
 
 
 PLANS = {
@@ -59,11 +64,13 @@ PLANS = {
         ladder_frames=100, ladder_rounds=3, passthrough_frames=100, passthrough_rounds=3, memory_frames=50,
         latency_frames=50, latency_rounds=3, start_rounds=3, profile_frames=100, analyzer_frames=48,
         analyzed=("super_resolution", "passthrough", "grade"), concurrencies=(1, 4), analyzer_requests=12,
+        short_clips=16, short_clip_rounds=3,
     ),
     "full": Plan(
         ladder_frames=250, ladder_rounds=7, passthrough_frames=150, passthrough_rounds=7, memory_frames=100,
         memory_streams=(1, 2, 4, 8), latency_frames=100, latency_rounds=7, start_rounds=5, profile_frames=250,
         analyzer_frames=96, concurrencies=(1, 2, 4, 8), analyzer_requests=48,
+        short_clips=100, short_clip_rounds=5,
     ),
     # For tests: every program once, on next to nothing.
     "tiny": Plan(
@@ -72,10 +79,12 @@ PLANS = {
         live=tiny_clip,
         latency_frames=24, latency_rounds=1, start_rounds=1, profile_frames=48, profiled=("super_resolution",),
         analyzed=("super_resolution",), analyzer_frames=16, concurrencies=(2,), chunks=(8,), analyzer_requests=4,
+        short_clips=2, short_clip_rounds=1, short_clip_frames=20, short_clip_size=(160, 96),
+        short_clip_samples=("key",),
     ),
 }  # fmt: skip
 
-PARTS = ("ladder", "latency", "passthrough", "memory", "start", "profile", "analyzer")
+PARTS = ("ladder", "latency", "passthrough", "memory", "start", "profile", "analyzer", "extraction")
 
 
 def run(results: Results, *, parts: tuple[str, ...] = PARTS) -> None:
@@ -133,6 +142,14 @@ def run(results: Results, *, parts: tuple[str, ...] = PARTS) -> None:
         ]
         for profile in results.profiles:
             results.measurements |= profile.measurements()
+    if begins("extraction"):
+        results.measurements |= extraction.measure(
+            clips=plan.short_clips,
+            rounds=plan.short_clip_rounds,
+            frames=plan.short_clip_frames,
+            size=plan.short_clip_size,
+            samples=plan.short_clip_samples,
+        )
     if begins("start"):
         results.measurements |= latency.measure_start(rounds=plan.start_rounds)
     say(f"{time.monotonic() - began:4.0f} s  done")

@@ -49,6 +49,8 @@ def _at_most(number: int, what: str, measurement: str, value: float) -> Target:
     return Target(number=number, what=what, measurement=measurement, bound="at most", value=value)
 
 
+_BEYOND = "extraction.rate=8.beyond_network.picture_service/served"
+
 TARGETS = (
     _at_least(1, "4 streams, of the in-process limit (d)", "ladder.served_4/pipelined", 0.90),
     _at_least(1, "one file, of the in-process limit (d)", "ladder.one_file/pipelined", 0.90),
@@ -67,6 +69,8 @@ TARGETS = (
     _at_most(6, "each further service, s", "start.further_service", 1),
     _at_most(6, "first packet, in chunks' work", "latency.first_packet/chunk", 3),
     _at_most(6, "a frame alone, beyond the network's time, ms", "latency.frame_beyond_network", 100),
+    _at_least(8, "short clips, of one process", "extraction.served/in_process", 0.9),
+    _at_least(8, "time beyond the network's: pictures at 8 a second, of ours", _BEYOND, 3),
     _at_most(7, "borders' share of a super_resolution frame", "profile.super_resolution.border_share", 0.15),
 )
 

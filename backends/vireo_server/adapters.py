@@ -30,7 +30,8 @@ _ORDERS = ("rgb", "bgr")
 @dataclass(frozen=True, kw_only=True)
 class Convention:
     """What a network's numbers stand for: `black` and `white` are the values of these in floating point, and `order`
-    is that of the channels.
+    is that of the channels. `mean` and `std`, one a channel in the network's order or none, are those of training: the
+    input is (x - mean) / std of what black and white make of it.
 
     Raises:
         SettingError: a value that cannot be.
@@ -39,8 +40,18 @@ class Convention:
     black: float = 0.0
     white: float = 1.0
     order: str = "rgb"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) not in (0, 3):
+                raise SettingError(
+                    f"parameter {name} has {len(getattr(self, name))} numbers; allowed: three, one a channel, as "
+                    "0.485,0.456,0.406, or none"
+                )
+        if any(value <= 0 for value in self.std):
+            raise SettingError(f"parameter std is {self.std!r}; allowed: numbers above 0")
         if not self.black < self.white:
             raise SettingError(
                 f"parameters black and white are {self.black:g} and {self.white:g}; allowed: the smaller one first, as "
@@ -179,6 +190,10 @@ def _adapt_input(onnx: Any, model: Any, path: Path, value: Any, bits: Bits, conv
         )
         if convention.black:
             steps.append(("Add", [onnx.helper.make_tensor("", kind, [], [convention.black])], {}))
+        if convention.mean:
+            steps.append(("Sub", [onnx.helper.make_tensor("", kind, [3, 1, 1], convention.mean)], {}))
+        if convention.std:
+            steps.append(("Div", [onnx.helper.make_tensor("", kind, [3, 1, 1], convention.std)], {}))
     dims = value.type.tensor_type.shape.dim
     if _has_colours_last(value):
         steps.append(("Transpose", [], {"perm": [0, 2, 3, 1]}))

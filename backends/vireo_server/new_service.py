@@ -14,7 +14,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -26,10 +25,11 @@ from vireo_media.versions import versioned
 from vireo_server.chaining import chain
 from vireo_server.errors import BadInput, SettingError
 from vireo_server.locations import find_locations
+from vireo_server.new_extraction import PICTURES, Extraction, configurations, read_labels, try_numbers
 from vireo_server.scripting.local import CHUNK_PIXELS
 from vireo_server.scripting.script import PACKAGES
 from vireo_server.scripting.stage import PROFILING
-from vireo_server.settings import NetworkSettings, ScriptSettings, convert_setting
+from vireo_server.settings import NetworkSettings, ScriptSettings, network_settings
 from vireo_server.templates import Second, ensemble, network, preprocess, script_stage
 
 #: What every repository needs beside its services.
@@ -54,20 +54,25 @@ def new_service(
     warmup: str = "640x360",
     warmup_options: str = "{}",
     parameters: Mapping[str, str] | None = None,
+    labels: Path | None = None,
+    sample: str | None = None,
 ) -> list[Path]:
     """Write a service into a model repository, with the shared stages if they are not there.
 
     Args:
-        name: the service's; `<name>_preprocess` and `<name>_script` or `<name>_network` are its stages.
+        name: the service's; `<name>_preprocess` and `<name>_script` or `<name>_network` are its stages, or, where the
+            network gives numbers, `<name>_decode`, `<name>_network` and `<name>_collect`.
         repository: the model repository; made if it does not exist.
         version: 2 or more: beside the versions of the service that there are; its models are named `<name>.2...`.
         script: a Python file with `process`; or
-        onnx: a network with one picture in and one out; or
+        onnx: a network with one picture in and one out, or a row of numbers; or
         services: two services or more of that repository whose networks follow one another, see `chaining`.
         config: what the script's `setup` is given, a JSON string.
         warmup: sizes of which a batch goes through the script now and whenever it is loaded, as 640x360,1280x720.
         warmup_options: the options of the stream that goes through it then, a JSON string.
-        parameters: of the network's model, as `NetworkSettings` has them.
+        parameters: of the network's model, as `NetworkSettings` has them; where it gives numbers also `PICTURES`.
+        labels: the names of the numbers of a row, a file with one a line; without it a row is an embedding.
+        sample: which frames a network that gives numbers looks at where a caller does not say; rate=2 if None.
 
     Returns:
         The folders that were written.
@@ -92,7 +97,10 @@ def new_service(
         raise SettingError(f"the parameter {next(iter(parameters))!r} belongs to a network; give it with --onnx")
     kind: Second = "script" if script is not None else "network"
     name = versioned(name, version)
+    made = _numbers(name, onnx, parameters or {}, labels, sample)
     models = (name, f"{name}_preprocess", f"{name}_{kind}")[: 2 if services else 3]
+    if made is not None:
+        models = (name, f"{name}_decode", f"{name}_network", f"{name}_collect")
     for model in models:
         if (repository / model).exists():
             raise SettingError(
@@ -101,7 +109,9 @@ def new_service(
     if script is not None:
         sizes = tuple(warmup.split(","))
         _try_script(script, ScriptSettings(config=config, warmup=sizes, warmup_options=warmup_options))
-    only = _try_network(onnx, _network_settings(name, parameters or {})) if onnx is not None else None
+    only = None
+    if onnx is not None and made is None:
+        only = _try_network(onnx, network_settings(name, parameters or {}))
     chained = chain(name, services, repository=repository) if services else {}
     repository.mkdir(parents=True, exist_ok=True)
     shared = [_add_shared(repository, model) for model in SHARED if not (repository / model).exists()]
@@ -114,6 +124,8 @@ def new_service(
             name: ensemble(name, description(script, picture_size=only), second=kind),
             models[1]: preprocess(name, second=kind, slots="rows" if slots else "none"),
         }
+        if made is not None:
+            texts = configurations(name, made)
         for model, text in texts.items():
             _write(Path(draft) / model, text)
         if script is not None:
@@ -121,11 +133,33 @@ def new_service(
             _write(Path(draft) / models[2], script_stage(name, settings))
             _copy_script(script, Path(draft) / models[2] / "1")
         elif onnx is not None:
-            _write(Path(draft) / models[2], network(name, max_batch_size=4 * _MAX_ROWS, parameters=parameters or {}))
+            if made is None:
+                text = network(name, max_batch_size=4 * _MAX_ROWS, parameters=parameters or {})
+                _write(Path(draft) / models[2], text)
             _copy_network(onnx, Path(draft) / models[2] / "1")
         # The stages first: a server that polls the folder must not see a service without them.
         written = [(Path(draft) / model).rename(repository / model) for model in reversed(models)]
     return shared + written
+
+
+def _numbers(
+    name: str, onnx: Path | None, parameters: Mapping[str, str], labels: Path | None, sample: str | None
+) -> Extraction | None:
+    """What is known of a network that gives numbers, None of others."""
+    if onnx is not None:
+        from vireo_server.adapters import adapt, gives_numbers
+
+        own = {key: text for key, text in parameters.items() if key not in PICTURES}
+        convention = network_settings(name, own, beside=PICTURES).convention
+        if gives_numbers(adapt(onnx, convention=convention)):
+            names = read_labels(labels) if labels is not None else ()
+            return try_numbers(onnx, name=name, labels=names, sample=sample or "rate=2", parameters=parameters)
+    for option, value in (("--labels", labels), ("--sample", sample)):
+        if value is not None:
+            raise SettingError(
+                f"{option} belongs to a network that gives numbers; remove it, or give --onnx such a one"
+            )
+    return None
 
 
 def description(script: Path | None, *, picture_size: tuple[int, int] | None = None) -> dict[str, Any]:
@@ -209,16 +243,6 @@ def _copy_script(script: Path, folder: Path) -> None:
         shutil.copytree(beside / PACKAGES, folder / PACKAGES)
 
 
-def _network_settings(name: str, parameters: Mapping[str, str]) -> NetworkSettings:
-    """The settings that `--set` gives. Raises SettingError, which lists what may be set."""
-    fixed = ("file", "interface", "bits")  # The other stages would have to be others too.
-    known = {field.name: field.default for field in fields(NetworkSettings) if field.name not in fixed}
-    for key in parameters:
-        if key not in known:
-            raise SettingError(f"unknown parameter {key!r} of a network; known are {', '.join(sorted(known))}")
-    return NetworkSettings(**{key: convert_setting(name, key, text, known[key]) for key, text in parameters.items()})
-
-
 def _try_network(onnx: Path, settings: NetworkSettings) -> tuple[int, int] | None:
     """Run it on a picture; give width and height where it takes no others."""
     from onnx import load
@@ -283,6 +307,8 @@ def new_command(
     warmup: str,
     warmup_options: str,
     parameters: Mapping[str, str] | None = None,
+    labels: Path | None = None,
+    sample: str | None = None,
     say: Callable[[str], None] = print,
 ) -> int:
     """`vireo new`: see `new_service`; says what was written and what to do next. Returns the exit code."""
@@ -298,6 +324,8 @@ def new_command(
             warmup=warmup,
             warmup_options=warmup_options,
             parameters=parameters,
+            labels=labels,
+            sample=sample,
         )
     except (SettingError, OptionError, OSError) as error:
         print(f"vireo: new: {error}", file=sys.stderr)
@@ -308,6 +336,6 @@ def new_command(
     say(
         f"serve it: vireo serve --repository {repository}\n"
         f"or, where a server with this repository runs: vireo load {name}{beside}\n"
-        f"then: vireo run {name} INPUT OUTPUT{beside}"
+        f"then: vireo run {name} INPUT {'out.json' if (repository / f'{name}_collect').exists() else 'OUTPUT'}{beside}"
     )
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar, get_args
 
@@ -207,6 +208,9 @@ class NetworkSettings:
     white: float = 1.0
     #: Of its channels: "rgb" or "bgr".
     order: str = "rgb"
+    #: Of its training, one number a channel in that order, as 0.485,0.456,0.406 and 0.229,0.224,0.225; none if empty.
+    mean: tuple[str, ...] = ()
+    std: tuple[str, ...] = ()
     #: Threads of the runtime; 0: one a core.
     threads: int = 0
     #: What computing may take, beside the pictures themselves, in 10^6 bytes; larger pictures are computed in tiles. On
@@ -244,7 +248,13 @@ class NetworkSettings:
     @property
     def convention(self) -> Convention:
         """What its numbers stand for."""
-        return Convention(black=self.black, white=self.white, order=self.order)
+        return Convention(
+            black=self.black,
+            white=self.white,
+            order=self.order,
+            mean=_numbers("mean", self.mean),
+            std=_numbers("std", self.std),
+        )
 
     @property
     def limits(self) -> TileLimits:
@@ -381,11 +391,32 @@ def convert_setting(model: str, key: str, text: str, default: Any) -> Any:
         raise SettingError(f"{model}: parameter {key} is {text!r}; it must be {kind.__name__}") from error
 
 
+def network_settings(name: str, parameters: Mapping[str, str], *, beside: Sequence[str] = ()) -> NetworkSettings:
+    """The settings that `vireo new --set` gives to the network of service `name`; `beside`: names that it takes too,
+    which are another stage's. Raises SettingError, which lists what may be set.
+    """
+    fixed = ("file", "interface", "bits")  # The other stages would have to be others too.
+    known = {field.name: field.default for field in fields(NetworkSettings) if field.name not in fixed}
+    for key in parameters:
+        if key not in known:
+            raise SettingError(
+                f"unknown parameter {key!r} of a network; known are {', '.join(sorted([*known, *beside]))}"
+            )
+    return NetworkSettings(**{key: convert_setting(name, key, text, known[key]) for key, text in parameters.items()})
+
+
 def _json(name: str, text: str) -> None:
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
         raise SettingError(f"parameter {name} is not JSON ({error}): {text[:80]!r}; write for example {{}}") from error
+
+
+def _numbers(name: str, texts: tuple[str, ...]) -> tuple[float, ...]:
+    try:
+        return tuple(map(float, texts))
+    except ValueError as error:
+        raise SettingError(f"parameter {name} is {','.join(texts)!r}; allowed: numbers with commas between") from error
 
 
 def _check_bits(bits: int) -> None:

@@ -11,7 +11,7 @@ from vireo_server.settings import Slots
 
 Second = Literal["script", "network"]
 
-_SEQUENCES = """\
+SEQUENCES = """\
 sequence_batching {
   max_sequence_idle_microseconds: 600000000  # the default of 1 s would kill the streams of a slow stage
   oldest { max_candidate_sequences: 4096 }
@@ -117,7 +117,7 @@ ensemble_scheduling {{
 parameters {{
   key: "vireo"
   value {{
-    string_value: {_quoted(json.dumps(description))}
+    string_value: {quoted(json.dumps(description))}
   }}
 }}
 """
@@ -177,7 +177,7 @@ output [
   {{ name: "TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},
   {{ name: "FORMAT" data_type: TYPE_STRING dims: [ 1 ] }}
 ]
-{_SEQUENCES}\
+{SEQUENCES}\
 {_condition_parameter(condition)}\
 parameters {{ key: "layout" value {{ string_value: "{layout}" }} }}
 parameters {{ key: "ten_bit" value {{ string_value: "convert" }} }}  # 10-bit frames are rounded for the {second}
@@ -194,21 +194,30 @@ def _condition_parameter(condition: str) -> str:
         return ""
     return f"""\
 # The columns of CONDITION: options of the stream with their defaults, and what decode knows.
-parameters {{ key: "condition" value {{ string_value: {_quoted(condition)} }} }}
+parameters {{ key: "condition" value {{ string_value: {quoted(condition)} }} }}
 """
 
 
-def network(name: str, *, max_batch_size: int, parameters: Mapping[str, str] | None = None) -> str:
-    """The stage that runs an ONNX file; `parameters` are those that differ from their defaults."""
+def network(
+    name: str,
+    *,
+    max_batch_size: int,
+    parameters: Mapping[str, str] | None = None,
+    size: tuple[int, int] = (-1, -1),
+    gives: str = "TYPE_UINT8 dims: [ 3, -1, -1 ]",
+) -> str:
+    """The stage that runs an ONNX file; `parameters` are those that differ from their defaults. `size`: width and
+    height of its pictures; `gives`: type and dimensions of its output, where that is no picture."""
     given = {"file": "model.onnx", "runtime": "auto", **(parameters or {})}
-    lines = "\n".join(_parameter(key, given) for key in given)
+    lines = "\n".join(parameter(key, given) for key in given)
+    what = "one picture in, one out" if size == (-1, -1) else "one picture in, a row of numbers out"
     return f"""\
-# The network of {name}: one picture in, one out. Casting and scaling are added when it is loaded.
+# The network of {name}: {what}. Casting and scaling are added when it is loaded.
 name: "{name}_network"
 backend: "network"
 max_batch_size: {max_batch_size}  # at least 4 x max_rows: the last chunk of a stream also flushes the decoder
-input [ {{ name: "INPUT" data_type: TYPE_UINT8 dims: [ 3, -1, -1 ] }} ]
-output [ {{ name: "OUTPUT" data_type: TYPE_UINT8 dims: [ 3, -1, -1 ] }} ]
+input [ {{ name: "INPUT" data_type: TYPE_UINT8 dims: [ 3, {size[1]}, {size[0]} ] }} ]
+output [ {{ name: "OUTPUT" data_type: {gives} }} ]
 dynamic_batching {{ preserve_ordering: true }}  # frames of different streams share a batch
 instance_group [ {{ count: 1 kind: KIND_AUTO }} ]
 parameters {{ key: "FORCE_CPU_ONLY_INPUT_TENSORS" value {{ string_value: "no" }} }}
@@ -217,6 +226,7 @@ parameters {{ key: "FORCE_CPU_ONLY_INPUT_TENSORS" value {{ string_value: "no" }}
 #   runtime auto: the best here; or openvino, onnxruntime, tensorrt, tensorrt_rtx, onnxruntime_cuda
 #   black 0, white 1: of a floating-point network; 0 and 255, -1 and 1
 #   order rgb: of its channels, or bgr
+#   mean, std: of its training, three numbers each with commas between; none
 #   memory_mb 1024: what computing may take, beside the pictures themselves; larger ones are computed in tiles
 #   multiple 1: both sides of a picture are padded to multiples of it, besides those that the graph tells
 #   overlap -1: pixels that tiles overlap; as far as the graph tells that a pixel looks, which is exact
@@ -243,12 +253,12 @@ output [
   {{ name: "TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},
   {{ name: "FORMAT" data_type: TYPE_STRING dims: [ 1 ] }}
 ]
-{_SEQUENCES}\
+{SEQUENCES}\
 # What setup(config) is given: a JSON string.
-{_parameter("config", settings)}
+{parameter("config", settings)}
 # Before the model is ready, a batch of each of these sizes goes through the script, as a stream with these options.
-{_parameter("warmup", settings)}
-{_parameter("warmup_options", settings)}
+{parameter("warmup", settings)}
+{parameter("warmup_options", settings)}
 # Others, with their defaults:
 #   batch 16, batch_pixels 33177600: frames and pixels of one call of process
 #   limit_seconds 120: a call that takes longer hangs; the process is replaced
@@ -257,10 +267,12 @@ output [
 """
 
 
-def _parameter(name: str, settings: Mapping[str, str]) -> str:
-    return f'parameters {{ key: "{name}" value {{ string_value: {_quoted(settings[name])} }} }}'
+def parameter(name: str, settings: Mapping[str, str]) -> str:
+    """A line with one of the settings."""
+    return f'parameters {{ key: "{name}" value {{ string_value: {quoted(settings[name])} }} }}'
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text as a configuration has it."""
     # The text format escapes as JSON does, ASCII alone.
     return json.dumps(text)

@@ -301,7 +301,7 @@ def new(
     name: Annotated[str, typer.Argument(help="What the service is to be called.")],
     version: Annotated[int, typer.Option(help="Beside the versions of this service that there are.")] = 1,
     script: Annotated[Path | None, typer.Option(help="A Python file with process(data).")] = None,
-    onnx: Annotated[Path | None, typer.Option(help="A network: one picture in, one out.")] = None,
+    onnx: Annotated[Path | None, typer.Option(help="A network: one picture in, one out, or numbers.")] = None,
     chain: Annotated[
         str | None, typer.Option(metavar="A,B", help="Services whose networks follow one another, encoded once.")
     ] = None,
@@ -316,6 +316,12 @@ def new(
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the network, as white=255; may be repeated."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="The names of the numbers that a network gives, one a line.")
+    ] = None,
+    sample: Annotated[
+        str | None, typer.Option(metavar="RULE", help="Which frames such a network looks at; rate=2 if not given.")
     ] = None,
 ) -> None:
     """Write a new service from a script or an ONNX file: folders and commented configurations, tried before."""
@@ -332,6 +338,8 @@ def new(
         warmup=warmup,
         warmup_options=stream,
         parameters=_options(set_ or []),
+        labels=labels,
+        sample=sample,
     )
     raise typer.Exit(code)
 

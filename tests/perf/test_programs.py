@@ -14,7 +14,7 @@ def measured(program, tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     readme = folder / "README.md"
     readme.write_text("<!-- perf:begin -->\n<!-- perf:end -->\n")
-    parts = ("ladder", "latency", "passthrough", "memory", "profile", "analyzer")
+    parts = ("ladder", "latency", "passthrough", "memory", "profile", "analyzer", "extraction")
     done = program("run", "--mode", "tiny", "--output", folder, "--readme", readme, "--only", *parts)
     assert done.returncode == 0, done.stderr
     (path,) = folder.glob("*.json")
@@ -33,6 +33,7 @@ def test_every_part_measured_something(measured):
         "latency.first_packet/chunk", "latency.frame_beyond_network", "passthrough.ultrafast.stream/plain",
         "memory.one_stream", "memory.further_stream_beyond_codecs", "memory.10_times_longer",
         "memory.client_10_times_longer",
+        "extraction.served/in_process", "extraction.key.beyond_network.picture_service/served",
         "profile.super_resolution.border_share", "profile.super_resolution.cpu/in_process",
     }  # fmt: skip
     assert wanted <= set(measurements)
@@ -113,5 +114,7 @@ def test_short_clips_through_extractions(program):
     arguments = ("--clips", 3, "--frames", 20, "--size", "160x96", "--samples", "key", "--rounds", 1)
     done = program("extraction", *arguments)
     assert done.returncode == 0, done.stderr
-    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    *lines, goal = done.stdout.splitlines()
+    assert goal.startswith("short clips, of one process: ")
+    lines = dict(line.split(maxsplit=1) for line in lines)
     assert set(lines) >= {"extraction.served/in_process", "extraction.key.beyond_network.picture_service/served"}
