@@ -52,7 +52,7 @@ from vireo_server import tags
 from vireo_server.decoder import layout_of, write_row
 from vireo_server.formats import Format, frame_shape
 from vireo_server.launching import running_server
-from vireo_server.pictures import Pictures, make_pictures
+from vireo_server.pictures import make_pictures
 from vireo_server.runtimes import Runtime, load_runtime
 from vireo_server.settings import PreprocessSettings
 from vireo_server.windows import Windows
@@ -75,6 +75,7 @@ SAMPLES = ("rate=8", "rate=2", "key")
 _AT_ONCE = 2 * CORES
 """Clips under way at once, of the served ones and of the picture service's."""
 
+Pictures = npt.NDArray[np.uint8]
 Answers = npt.NDArray[np.float32]
 
 
@@ -262,6 +263,7 @@ def _measure(url: str, paths: Sequence[Path], *, samples: Sequence[str], rounds:
                 np.testing.assert_array_equal(ours, theirs)
                 assert other.shape == ours.shape
             alone = partial(network_alone, features, counts)
+            alone()
             ways = {"served": feature, "picture_service": whole, "small_pictures": small, "network": alone}
             ways["decoding"] = partial(decoding, paths, sample)
             times = in_turn({name: _milliseconds(paths, work) for name, work in ways.items()}, rounds=rounds)
