@@ -13,16 +13,17 @@
 For the picture services the time of the network itself is taken off both sides: it is the same work.
 
 # Note [What bounds the ratio to a picture service]
-Sending pictures costs it some 15 ms of processor time each at 720p, decoding 1 ms a frame, and the service decodes too.
+Sending pictures costs it some 18 ms of processor time each at 720p, decoding 1 ms a frame, and the service decodes too.
 So the fewer frames are sampled, the more of both is decoding. `rate=8` is what shot_classification and video_tags look
 at, and has the project's goal; `rate=2` and `key` are measured beside it. That `rate=2` gains at all beyond what is not
 sent comes from packets that are left undecoded (Note [What sampling need not decode] in vireo_server/skipping.py).
 
 # Note [What was tried for short clips]
-Kept, processor time a clip of 100 frames at 720p, two cores: decoding only what a sampled frame needs (of 105 ms 31 at
-rate=8, 51 at rate=2); no export of quantisers, which nobody asked for (8); decode and preprocess in one process (some
-30 at rate=8: a frame is 1.4 MB); a client that decodes no picture to learn what the headers say (13) and opens MP4
-without libavformat's own look (4); one request for up to 128 packets instead of four.
+Kept, in processor time a clip of 100 frames at 720p on two cores: decoding only what a sampled frame needs (of 105 ms
+31 less at rate=8, 51 at rate=2); no export of quantisers, which nobody asked for (8); decode and preprocess in one
+process, with one request for up to 128 packets instead of four (226 ms became 179 at rate=8: a frame is 1.4 MB); a
+client that decodes no picture to learn what the headers say, and opens MP4 without libavformat's own look (28 became
+11).
 Without gain worth its risk: configurations kept in the client (0.7 a question, and a revision could be missed).
 """
 

@@ -18,7 +18,7 @@ from av.stream import Disposition
 
 from vireo_media.addresses import display_name, is_address, open_address
 from vireo_media.errors import InputError, InputMissingError
-from vireo_media.integrity import find_cut, is_mp4
+from vireo_media.integrity import find_cut, is_mp4, is_upright
 from vireo_media.times import FLAG_CORRUPT, FLAG_DISCARD, FLAG_KEY, UNKNOWN, clock
 
 __all__ = [
@@ -85,7 +85,9 @@ class MediaSource:
             name = display_name(name) if is_address(source) else name
         self.name = name
         self.remarks: dict[str, str] = {}
-        self._checked = self._tells_all = False
+        self._checked = False
+        self.is_mp4 = self.is_upright_mp4 = False
+        """Known when it was opened: whether it is MP4, MOV or their kin, and one of which no track is to be turned."""
 
     @contextlib.contextmanager
     def open(self, *, quick: bool = False) -> Iterator[av.container.InputContainer]:
@@ -95,7 +97,7 @@ class MediaSource:
         if not self._checked:
             self._check()
             self._checked = True
-        options = self._options | (_QUICK_OPTIONS if quick and self._tells_all else {})
+        options = self._options | (_QUICK_OPTIONS if quick and self.is_mp4 else {})
         with media_errors(self.name, "opening"):
             file: Any = f"file:{os.fspath(cast(str, self._source))}" if self._is_path else self._stream()
             container = av.open(file, "r", options=options, metadata_errors="replace")
@@ -145,7 +147,9 @@ class MediaSource:
             raise InputError(
                 f"input {self.name!r} is empty (0 bytes); allowed are {_CONTAINERS}; fetch or export it again"
             )
-        self._tells_all = is_mp4(file)
+        self.is_mp4 = is_mp4(file)
+        self.is_upright_mp4 = self.is_mp4 and is_upright(file, size)
+        file.seek(0)
         cut = find_cut(file, size)
         if cut is not None:
             raise InputError(f"input {self.name!r} is cut short: {cut}; fetch or export it again")

@@ -3,9 +3,10 @@
 
 import os
 import struct
+from collections.abc import Iterator
 from typing import BinaryIO
 
-__all__ = ["find_cut", "is_mp4"]
+__all__ = ["find_cut", "is_mp4", "is_upright"]
 
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """What such a file may begin with."""
@@ -17,6 +18,47 @@ def is_mp4(file: BinaryIO) -> bool:
     head = file.read(8)
     file.seek(0)
     return head[4:8] in _BOXES
+
+
+def is_upright(file: BinaryIO, size: int) -> bool:
+    """Whether the movie and all tracks of an MP4 of `size` bytes say that pictures are shown as they are coded.
+
+    ISO/IEC 14496-12, 8.2.2 and 8.3.2: mvhd and tkhd end in a matrix {a, b, u, c, d, v, x, y, w}, two sizes or seven
+    numbers behind it. x and y move, which no picture here does.
+    """
+    for kind, end in _boxes_within(file, 0, size):
+        behind = {b"mvhd": 28, b"tkhd": 8}.get(kind)
+        if behind is None:
+            continue
+        file.seek(end - behind - len(_UPRIGHT))
+        matrix = file.read(len(_UPRIGHT))
+        if matrix[:24] != _UPRIGHT[:24] or matrix[32:] != _UPRIGHT[32:]:
+            return False
+    return True
+
+
+_UPRIGHT = struct.pack(">9I", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+_HOLD_BOXES = (b"moov", b"trak")
+
+
+def _boxes_within(file: BinaryIO, position: int, end: int) -> Iterator[tuple[bytes, int]]:
+    """(type, end) of the boxes there, and of those in the boxes that hold tracks."""
+    while position + 8 <= end:
+        file.seek(position)
+        header = file.read(16)
+        if len(header) < 8:
+            return
+        length, kind = struct.unpack(">I4s", header[:8])
+        head = 8
+        if length == 1 and len(header) == 16:
+            length, head = struct.unpack(">Q", header[8:])[0], 16
+        following = end if length == 0 else position + length
+        if following <= position + 7 or following > end:
+            return
+        yield kind, following
+        if kind in _HOLD_BOXES:
+            yield from _boxes_within(file, position + head, following)
+        position = following
 
 
 def find_cut(file: BinaryIO, size: int) -> str | None:

@@ -95,7 +95,8 @@ def check_output(output: str | os.PathLike[str], *, overwrite: bool) -> str:
     if path.suffix.lower() not in FORMATS:
         raise OutputError(
             f"output {str(path)!r}: the suffix {path.suffix!r} names no container that can be written; "
-            f"allowed are {', '.join(FORMATS)}; choose one of them"
+            f"allowed are {', '.join(FORMATS)}, and for the numbers of an extraction .json, .jsonl, .csv or -; choose "
+            "one of them"
         )
     if path.is_dir():
         raise OutputError(f"output {str(path)!r} is a folder; allowed is the name of a file; add one")

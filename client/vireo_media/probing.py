@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Probing: from a source to its StreamDescription, with the tags that only a decoded picture carries."""
 
-import contextlib
 import struct
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -12,7 +10,6 @@ from typing import Any
 import av
 import av.container
 import av.error
-import av.logging
 import av.video.stream
 from av.sidedata.sidedata import Type
 
@@ -28,8 +25,8 @@ __all__ = ["MATRICES", "PRIMARIES", "RANGES", "TRANSFERS", "VideoInput", "probe"
 # PyAV does not show a stream's side data (display matrix, mastering display, light level): it appears on decoded frames
 # only. So the first picture is decoded here, by a reader of its own. Costs one key frame: more than all else that a
 # client does for a short clip. Who wants numbers of a video needs neither light levels nor what is lost; so of MP4 with
-# H.264 or HEVC it is left out where nothing could be learnt from it: no field coding, no side data (libavformat's own
-# listing names it), no headers among the pictures.
+# H.264 or HEVC it is left out where nothing could be learnt from it: no field coding, no track that is turned, no
+# headers among the pictures.
 
 
 # FFmpeg's names of its own numbers (libavutil/pixdesc.c); 0 and 2 are reserved and unspecified.
@@ -65,11 +62,6 @@ _MOST_PACKETS = 64
 """How far to look for the first picture: more than any decoder holds back."""
 
 
-_QUIET = -8
-_LEVEL = threading.Lock()
-"""The level of libav's log belongs to the process."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class VideoInput:
     """A probed source: what START says of it, and what the muxer needs beside that.
@@ -101,7 +93,7 @@ def _described(source: MediaSource, *, decodes: bool) -> VideoInput | None:
     with source.open(quick=not decodes) as container, media_errors(source.name, "opening"):
         stream = find_video(container, source.name)
         frame, key_packet = _first_picture(container, stream) if decodes else (None, _first_key(container, stream))
-        if not decodes and not _headers_tell_all(container, stream, key_packet):
+        if not decodes and not _headers_tell_all(source, stream, key_packet):
             return None
         context = stream.codec_context
         parameters = read_h264(context.extradata or b"") if not decodes else None
@@ -163,38 +155,15 @@ def _h264_color(context: Any, parameters: H264Parameters) -> dict[str, str | Non
     }
 
 
-def _headers_tell_all(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream, key_packet: bytes | None
-) -> bool:
+def _headers_tell_all(source: MediaSource, stream: av.video.stream.VideoStream, key_packet: bytes | None) -> bool:
     context = stream.codec_context
     codec, extradata = context.codec.canonical_name, context.extradata or b""
-    if not container.format.name.startswith("mov") or not has_frames_only(codec, extradata) or key_packet is None:
+    if not source.is_upright_mp4 or not has_frames_only(codec, extradata) or key_packet is None:
         return False
     parameters = read_h264(extradata)
     if parameters is not None and parameters.size != (context.width, context.height):
         return False
-    if has_own_headers(codec, extradata, key_packet):
-        return False
-    with _libav_tells():
-        return "Side data" not in str(container.dumps_format())  # type: ignore[attr-defined]
-
-
-@contextlib.contextmanager
-def _libav_tells() -> Iterator[None]:
-    """libav's log is Python's as long as the block lasts: a moment, see Note [Why libav is not asked] in `chroma`. What
-    other threads say meanwhile goes nowhere.
-    """
-    with _LEVEL, av.logging.Capture(local=False):
-        before = av.logging.get_level()
-        av.logging.set_level(av.logging.INFO)
-        try:
-            yield
-        finally:
-            # Not None, PyAV's own default: it cannot be compared with the level of what another thread just says.
-            av.logging.set_level(before or av.logging.PANIC)
-            if not before:  # libav's own log, which takes no lock of Python's, and says nothing
-                av.logging.set_libav_level(_QUIET)
-                av.logging.restore_default_callback()
+    return not has_own_headers(codec, extradata, key_packet)
 
 
 def _first_key(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> bytes | None:
