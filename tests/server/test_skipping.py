@@ -11,6 +11,7 @@ from vireo_media.probing import probe
 from vireo_media.sampling import Sampler, Sampling
 from vireo_media.segments import count_frames, whole_video
 from vireo_media.testing import numbered_clip
+from vireo_media.times import UNKNOWN
 from vireo_server.decoder import Decoder
 from vireo_server.decoding import DecodeStage
 from vireo_server.sequences import Streams
@@ -124,3 +125,29 @@ def test_whole_groups_without_a_sample_are_left_out(clip, sampled):
     found, count = sampled(clip, "segments=1", 128)  # Groups of 24; the middle is frame 30.
     assert len(found) == 1
     assert count <= 8
+
+
+@pytest.mark.parametrize("clip", ["pyramid"], indirect=True)
+def test_the_last_frame_stands_for_those_that_were_said_and_never_came(clip, sampled):
+    name, stream, packets = clip
+    found, _ = sampled((name, replace(stream, frames_total=2 * FRAMES), packets), "segments=4", 128)
+    order = sorted(packet.pts for packet in packets)
+    assert [pts for pts, _ in found] == [order[15], order[45], order[-1], order[-1]]
+
+
+@pytest.mark.parametrize("clip", ["pyramid"], indirect=True)
+def test_a_part_of_a_video_is_sampled_from_its_own_first_frame(clip, sampled):
+    name, stream, packets = clip
+    order = sorted(packet.pts for packet in packets)
+    found, _ = sampled((name, replace(stream, emit=(order[13], order[50])), packets), "every=5", 128)
+    assert [pts for pts, _ in found] == order[13:50:5]
+
+
+@pytest.mark.parametrize("clip", ["pyramid"], indirect=True)
+def test_frames_without_a_time_are_counted_as_they_come(clip, sampled):
+    name, stream, packets = clip
+    untimed = (name, stream, [packet._replace(pts=UNKNOWN) for packet in packets])
+    every, _ = sampled(untimed, "all", 128)
+    found, count = sampled(untimed, "every=5", 128)
+    assert count == FRAMES
+    assert [picture.tobytes() for _, picture in found] == [picture.tobytes() for _, picture in every[::5]]
