@@ -16,10 +16,10 @@ pytestmark = pytest.mark.server
 @pytest.fixture(scope="module")
 def server(make_module_repository):
     repository = make_module_repository(
-        {"decode": "holding", "echo": "echo", "file": "echo", "unused": "failing"},
+        {"decode": "holding", "mine_decode": "holding", "echo": "echo", "file": "echo", "unused": "failing"},
         ensembles={"service": "echo", "other": "unused"},
     )
-    with running_server(repository=repository, services=["service", "decode"]) as server:
+    with running_server(repository=repository, services=["service", "decode", "mine_decode"]) as server:
         yield server
 
 
@@ -34,7 +34,7 @@ def regions(server):
 
 
 def test_serves_named_services_their_steps_and_file(server, ask, infer):
-    assert server.services == ("service", "decode")
+    assert server.services == ("service", "decode", "mine_decode")
     assert infer(server.http_url, "service", 7) == 7
     for model in ("service", "echo", "decode", "file"):
         assert ask(server.http_url, f"/v2/models/{model}/ready")[0] == 200
@@ -131,7 +131,11 @@ def test_stages_report_their_streams(server, infer):
     assert server.open_streams() == 0
     infer(server.http_url, "decode", 3)
     assert server.open_streams() == 3
+    infer(server.http_url, "mine_decode", 2)  # decoding is part of the service's own first stage
+    infer(server.http_url, "echo", 1)
+    assert server.open_streams() == 5
     infer(server.http_url, "decode", 0)
+    infer(server.http_url, "mine_decode", 0)
     assert server.open_streams() == 0
 
 
