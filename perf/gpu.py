@@ -16,7 +16,6 @@ import re
 import shutil
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Sequence
 from datetime import date
 from functools import partial
@@ -28,7 +27,7 @@ import numpy as np
 from perf.clips import NETWORK, load_clip
 from perf.gpu_kernels import kernel_shares
 from perf.gpu_parts import decode_rates, find_cupy, noise_clip, rate
-from perf.gpu_watch import watched_gpu
+from perf.gpu_watch import crossed_bytes, watched_gpu
 from perf.questions import Answer, Program
 from perf.results import RESULTS
 
@@ -139,23 +138,6 @@ def _served(
                 },
                 "gpu": watched,
             }
-    return found
-
-
-def crossed_bytes(metrics_url: str) -> dict[str, float]:
-    """What the stages copied between host and device so far: "stage direction" -> bytes."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"http://{metrics_url}/metrics", timeout=10) as response:
-        return read_crossings(response.read().decode())
-
-
-def read_crossings(metrics: str) -> dict[str, float]:
-    """The same, from a server's metrics as Prometheus reads them."""
-    found: dict[str, float] = {}
-    for labels, value in re.findall(r"^vireo_host_device_bytes\{(.*)\} (\S+)$", metrics, re.MULTILINE):
-        told = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-        name = f"{told['stage']} {told['direction']}"
-        found[name] = found.get(name, 0.0) + float(value)
     return found
 
 

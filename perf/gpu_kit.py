@@ -20,8 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
+from perf.clips import ROOT
 from perf.gpu_kernels import kernel_shares
 from perf.gpu_parts import HEIGHT, WIDTH, decode_rates, find_cupy, noise_clip, opened, rate
+from perf.gpu_watch import crossed_bytes
 from perf.questions import Answer, NotRunError, Program
 
 
@@ -195,19 +197,8 @@ def hand_over() -> Answer:
     return {"arrives_on": "host" if on_host else "device", "copied_bytes": (1 << 24) if on_host else 0}
 
 
-_TORCH = """
-import torch
-def configure(options):
-    return {}
-def process(data):
-    for frame in data["frames"]:
-        picture = torch.as_tensor(frame).to("cuda")
-        frame[...] = (255 - picture).cpu().numpy()
-"""
-
-
 def torch_script() -> Answer:
-    """Whether the whole ensemble runs with a PyTorch script as its network, and how fast."""
+    """Whether the whole ensemble runs with demo/torch_network.py as its network, how fast, and what it copied."""
     find_cupy()
     try:
         importlib.metadata.version("torch")
@@ -220,12 +211,13 @@ def torch_script() -> Answer:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "negative.py").write_text(_TORCH)
         numbered_clip(str(folder / "in.mp4"), frames=96, size=(640, 360))
-        new_service("negative", repository=folder / "models", script=folder / "negative.py")
+        new_service("sharpen", repository=folder / "models", script=ROOT / "demo" / "torch_network.py")
         with running_server(repository=folder / "models") as server, Client(server.grpc_url) as client:
-            run = client.run("negative", folder / "in.mp4", folder / "out.mp4")
-    return {"frames": run.frames_out, "frames_s_360p": round(run.frames_out / run.seconds, 1)}
+            run = client.run("sharpen", folder / "in.mp4", folder / "out.mp4")
+            copied = crossed_bytes(server.metrics_url)
+    speed = round(run.frames_out / run.seconds, 1)
+    return {"frames": run.frames_out, "frames_s_360p": speed, "copied_bytes": copied}
 
 
 QUESTIONS: dict[str, Callable[[], Answer]] = {

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""What `nvidia-smi` says of a GPU while something runs: how busy its parts are, and what goes over PCIe."""
+"""What is said of a GPU while something runs: by `nvidia-smi`, how busy its parts are and what goes over PCIe; by the
+server, what its stages copied."""
 
 from __future__ import annotations
 
+import re
 import statistics
 import subprocess
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -58,3 +61,20 @@ def read_dmon(text: str) -> Answer:
     if not samples:
         return {"not_run": f"nvidia-smi dmon gave no samples: {text.strip()[-200:]!r}"}
     return {name: round(statistics.mean(values), 1) for name, values in samples.items()}
+
+
+def crossed_bytes(metrics_url: str) -> dict[str, float]:
+    """What the stages copied between host and device so far: "stage direction" -> bytes."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"http://{metrics_url}/metrics", timeout=10) as response:
+        return read_crossings(response.read().decode())
+
+
+def read_crossings(metrics: str) -> dict[str, float]:
+    """The same, from a server's metrics as Prometheus reads them."""
+    found: dict[str, float] = {}
+    for labels, value in re.findall(r"^vireo_host_device_bytes\{(.*)\} (\S+)$", metrics, re.MULTILINE):
+        told = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        name = f"{told['stage']} {told['direction']}"
+        found[name] = found.get(name, 0.0) + float(value)
+    return found

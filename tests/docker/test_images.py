@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The container files, as far as they can be checked without a container: linted, and true to the rest of the tree."""
 
+import inspect
 import json
 import re
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from vireo_client import command_line
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -51,27 +53,44 @@ def test_what_is_copied_and_asked_for_exists():
     for line in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE):
         for source in line.split():
             assert (ROOT / source).exists(), source
-    for extras in re.findall(r"\[([a-z,]+)\]", DOCKERFILE):
-        assert set(extras.split(",")) <= set(PROJECT["optional-dependencies"])
+    ignored = (DOCKER / "Dockerfile.dockerignore").read_text().splitlines()
+    assert "*" in ignored
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     copied = set(" ".join(re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)).split())
     assert {path.split("/")[0] for path in [*wheel["packages"], *wheel["force-include"]]} <= copied
+    assert {line[1:] for line in ignored if line.startswith("!")} == copied
 
 
-@pytest.mark.parametrize("target", ["cpu", "gpu"])
-def test_an_image_runs_as_nobody_special_and_can_be_asked_how_it_is(target):
-    (stage,) = re.findall(rf"^FROM \S+ AS {target}$(.*?)(?=^FROM|\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL)
-    assert re.findall(r"^USER (.+)$", stage, re.MULTILINE)[-1] == "10001"
-    assert "/readyz" in stage
-    assert "--constraint /tmp/constraints.txt" in stage
-    assert 'ENTRYPOINT ["vireo"]' in stage
+def stage(name):
+    (text,) = re.findall(rf"^FROM \S+ AS {name}$(.*?)(?=^FROM|\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    return text
+
+
+def test_the_image_runs_as_nobody_special_and_can_be_asked_how_it_is():
+    last = stage("vireo")
+    assert DOCKERFILE.rstrip().endswith(last.strip())
+    assert re.findall(r"^USER (.+)$", last, re.MULTILINE)[-1] == "10001"
+    assert "/readyz" in last
+    assert f":{inspect.signature(command_line.serve).parameters['health_port'].default}/readyz" in last
+    assert "--constraint /tmp/constraints.txt" in last
+    assert 'ENTRYPOINT ["vireo"]' in last
+    assert "GPL-2.0-or-later" in last
+
+
+def test_both_devices_have_what_the_last_stage_takes():
+    for device, extras in (("cpu", "client,server"), ("gpu", "client,server,gpu")):
+        assert f"EXTRAS={extras}" in stage(device)
+        assert "-m venv /opt/vireo" in stage(device)
+        assert set(extras.split(",")) <= set(PROJECT["optional-dependencies"])
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility,video" in stage("gpu")
 
 
 def test_compose_reserves_a_gpu_and_shared_memory_and_listens_here_alone(compose):
     services = compose["services"]
     for name in ("vireo-cpu", "vireo-gpu"):
         assert services[name]["shm_size"] == "2gb"
-        assert services[name]["build"]["target"] == name.removeprefix("vireo-")
+        assert services[name]["build"]["args"]["DEVICE"] == name.removeprefix("vireo-")
+        assert services[name]["init"] is True
     (device,) = services["vireo-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert "video" in device["capabilities"]
     for service in services.values():

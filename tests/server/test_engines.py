@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """TensorRT-RTX engines, built without a GPU: parsing, precision, profiles, keeping them, and every way to fail."""
 
+import re
 import threading
 from dataclasses import replace
 
@@ -8,7 +9,9 @@ import numpy as np
 import onnx
 import pytest
 import typer.testing
+from google.protobuf import text_format
 from onnx import TensorProto, helper, numpy_helper
+from tritonclient.grpc import model_config_pb2
 from vireo_client import command_line
 from vireo_server.adapters import adapt
 from vireo_server.building import build_service
@@ -160,6 +163,30 @@ def test_a_network_with_numbers_beside_the_picture(library, tmp_path):
     graph = helper.make_graph(nodes, "test", [x, s], [y], [axes])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
     assert build_engine(adapt(tmp_path / "m.onnx"), SMALL, library=library, capabilities=["8.9"])
+
+
+def test_the_alternative_configuration_is_of_the_network_and_its_plan_can_be_built(library):
+    """By TensorRT-RTX, which needs no GPU: the network as it is, strongly typed, at the shapes that stand there."""
+    folder = find_locations().model_repository / "super_resolution_network"
+    text = (folder / "configs" / "tensorrt_plan.pbtxt").read_text()
+    ours, plan = (
+        text_format.Parse(each, model_config_pb2.ModelConfig())
+        for each in ((folder / "config.pbtxt").read_text(), text)
+    )
+    assert (plan.name, list(plan.input), list(plan.output)) == (ours.name, list(ours.input), list(ours.output))
+    assert (plan.platform, plan.dynamic_batching) == ("tensorrt_plan", ours.dynamic_batching)
+    shapes = {
+        kind: [int(size) for size in re.search(rf"--{kind}Shapes=INPUT:(\S+)", text)[1].split("x")]
+        for kind in ("min", "opt", "max")
+    }
+    assert shapes["max"][0] == plan.max_batch_size
+    graph = onnx.load(folder / "1" / "model.onnx").graph
+    for value, wanted in ((graph.input[0], plan.input[0]), (graph.output[0], plan.output[0])):
+        assert (value.name, value.type.tensor_type.elem_type) == (wanted.name, TensorProto.UINT8)
+    sizes = tuple(f"{width}x{height}" for _, _, height, width in shapes.values())
+    settings = EngineSettings(rows=plan.max_batch_size, sizes=sizes)
+    model = (folder / "1" / "model.onnx").read_bytes()
+    assert build_engine(model, settings, library=library, capabilities=["7.5", "8.9"])
 
 
 @pytest.mark.parametrize(

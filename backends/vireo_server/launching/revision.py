@@ -14,6 +14,7 @@ import json
 import re
 import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from vireo_media.versions import VERSIONS, Shares
@@ -31,17 +32,22 @@ _DESCRIPTION = re.compile(
 )
 _PACKAGES = ("vireo", "av", "numpy", "numba", "openvino", "onnxruntime")
 """What turns configurations and weights into bytes; those that are not installed do not take part."""
+_GPU_PACKAGES = ("cupy-cuda12x", "tensorrt-rtx-cu12", "tensorrt-cu12", "onnxruntime-gpu")
+"""And where there is a GPU."""
 _DIGITS = 16
 _BLOCK_BYTES = 1 << 20
 
 
 def revision_of(repository: Repository, service: str) -> str:
-    """A digest of a service: its configuration and its steps', their files (weights, scripts), the packages' versions.
+    """A digest of a service: its configuration and its steps', their files (weights, scripts), the packages' versions,
+    and the kind of GPU: one computes other bits than another, or a CPU.
 
     The revision that the configuration carries takes no part, nor how many runs go to which version.
     """
     digest = hashlib.sha256()
-    for package in _PACKAGES:
+    gpus = _gpus()
+    digest.update("".join(f"{gpu}\n" for gpu in gpus).encode())
+    for package in (*_PACKAGES, *(_GPU_PACKAGES if gpus else ())):
         try:
             digest.update(f"{package} {importlib.metadata.version(package)}\n".encode())
         except importlib.metadata.PackageNotFoundError:
@@ -57,6 +63,13 @@ def revision_of(repository: Repository, service: str) -> str:
                     while block := file.read(_BLOCK_BYTES):
                         digest.update(block)
     return digest.hexdigest()[:_DIGITS]
+
+
+@cache
+def _gpus() -> tuple[str, ...]:
+    from vireo_server.machine import find_gpus
+
+    return tuple(sorted({gpu.name for gpu in find_gpus()[0]}))
 
 
 def serve_from(repository: Repository, folder: Path) -> Path:

@@ -7,8 +7,9 @@ import shutil
 import pytest
 from vireo_server.launching import running_server
 from vireo_server.launching.repository import read_repository
-from vireo_server.launching.revision import revision_of, serve_from
+from vireo_server.launching.revision import _gpus, revision_of, serve_from
 from vireo_server.locations import find_locations
+from vireo_server.machine import Gpu
 
 
 @pytest.fixture
@@ -40,6 +41,18 @@ def test_it_changes_with_configurations_and_weights_of_the_service_alone(folder,
     with (folder / path).open("ab") as file:
         file.write(b"# more")
     assert (revision(folder) != before) is changes
+
+
+def test_it_is_another_one_on_another_gpu(folder, monkeypatch):
+    """One server of many with other bits would be found out by the client, and a job is not gone on with on it."""
+    gpus = [Gpu(name=name, capability="8.9", memory_mb=1, free_mb=1, driver="1") for name in ("NVIDIA L4", "Tesla T4")]
+    found = {revision(folder)}
+    for shown in ((gpus[0],), (gpus[0], gpus[0]), (gpus[1],), tuple(gpus)):
+        monkeypatch.setattr("vireo_server.machine.find_gpus", lambda shown=shown: (shown, ""))
+        _gpus.cache_clear()
+        found.add(revision(folder))
+    _gpus.cache_clear()
+    assert len(found) == 4  # two of a kind compute the same bits
 
 
 def test_the_revision_that_is_written_there_takes_no_part(folder):
