@@ -61,7 +61,7 @@ class Plan:
 
 PLANS = {
     "quick": Plan(
-        ladder_frames=100, ladder_rounds=3, passthrough_frames=100, passthrough_rounds=3, memory_frames=50,
+        ladder_frames=100, ladder_rounds=3, passthrough_frames=75, passthrough_rounds=5, memory_frames=50,
         latency_frames=50, latency_rounds=3, start_rounds=3, profile_frames=100, analyzer_frames=48,
         analyzed=("super_resolution", "passthrough", "grade"), concurrencies=(1, 4), analyzer_requests=12,
         short_clips=16, short_clip_rounds=3,

@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from perf.ladder.rungs import RUNGS
+from perf.ladder.rungs import RUNGS, limit_of
 from perf.measure import Measurement
 from perf.results import Results, newest
 from perf.targets import checked
@@ -42,8 +42,8 @@ def table(results: Results) -> str:
 
 def _ladder(results: Results) -> list[str]:
     lines = ["| | frames/s | of (d) | processor, ms a frame |", "|---|---:|---:|---:|"]
-    limit = results.measurements.get("ladder.pipelined")
     for name, words in RUNGS.items():
+        limit = results.measurements.get(f"ladder.{limit_of(name)}")
         measured = results.measurements.get(f"ladder.{name}")
         cpu = results.measurements.get(f"ladder.{name}.cpu")
         if measured is not None and limit is not None and cpu is not None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """encode: frames to compressed packets. A codec context a stream; the last stage of a transformation."""
 
-from vireo_server.encoding import EncodeStage, warm_up
+from vireo_server.encoding import LARGE_BLOCK, EncodeStage, warm_up
+from vireo_server.memory import map_blocks_above
 from vireo_server.sequences import Streams
 from vireo_server.settings import EncodeSettings, read_settings
 from vireo_server.side import side_of
@@ -14,6 +15,7 @@ class TritonPythonModel:
     def initialize(self, args):
         settings = read_settings(EncodeSettings, args)
         side = side_of(args, stage="encode", share=settings.device_memory)
+        map_blocks_above(LARGE_BLOCK)
         warm_up(side)
         self.streams = Streams(
             lambda: EncodeStage(settings, side), name=args["model_name"], idle_seconds=settings.idle_seconds, side=side

@@ -34,6 +34,7 @@ from vireo_server.formats import (
     check_frames,
 )
 from vireo_server.hdr import DITHER, Hdr
+from vireo_server.memory import give_back_memory
 from vireo_server.sequences import Stage
 from vireo_server.settings import EncodeSettings
 from vireo_server.side import HOST, Border, Side
@@ -42,6 +43,10 @@ from vireo_server.wire import Pixels, Request, Tensors
 
 #: The inputs that may hold the pictures of a network or script, 8 bit or 16; neither where FRAMES hold them all.
 _OUTPUTS = ("OUTPUT", "OUTPUT_16")
+
+
+LARGE_BLOCK = 4 << 20
+"""Bytes: a 1080p picture, which comes and goes, is below; an encoder's own blocks, which stay, are above."""
 
 
 def warm_up(side: Side = HOST) -> None:
@@ -139,8 +144,11 @@ class EncodeStage(Stage):
 
     def close(self) -> None:
         """Free the codec context and the pictures that wait."""
+        had_encoder = self._encoder is not None
         self._encoder = self._last = None
         self._queue.clear()
+        if had_encoder:
+            give_back_memory()
 
     def _untouched(self, frames: Pixels, index: int) -> Pixels:
         """The source that a row of TIMING stands for, as it was decoded."""
