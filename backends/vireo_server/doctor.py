@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from vireo_server.choosing import CUPY, GPU_RUNTIMES, HOPPER, Choice, choose, runtime_fault
+from vireo_server.choosing import CUPY, GPU_RUNTIMES, HOPPER, NVENC, Choice, choose, runtime_fault
 from vireo_server.errors import SettingError
 from vireo_server.launching.errors import LaunchError
 from vireo_server.launching.repository import Repository, read_repository
@@ -91,7 +91,8 @@ def as_text(machine: Machine, services: Sequence[Uses], tips: Sequence[str]) -> 
     path = choose(machine)
     lines.append("decode    " + ", ".join(f"{name} by {what}" for name, what in path.decode.items()))
     lines.append(f"pixels    by {path.preprocess} kernels")
-    lines.append("encode    " + ", ".join(f"{name} by {what}" for name, what in path.encode.items()))
+    asked = " (NVENC where a caller says nvenc=on)" if NVENC in path.encode.values() else ""
+    lines.append("encode    " + ", ".join(f"{name} by {what}" for name, what in path.encode.items()) + asked)
     lines += [f"service   {one.service}: {one.network}{_faulty(one)}" for one in services]
     lines += [f"advice    {tip}" for tip in tips] or ["advice    none: everything that the services need is here"]
     return "\n".join(lines)

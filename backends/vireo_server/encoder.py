@@ -17,7 +17,10 @@ from vireo_server.encoder_options import ENCODERS, EncoderOptions
 from vireo_server.errors import BadInput, codec_errors
 from vireo_server.formats import UNKNOWN, Format
 from vireo_server.hdr import Hdr
+from vireo_server.nvenc import device_frame, fault
+from vireo_server.side import HOST, Side
 from vireo_server.tags import FFMPEG_MATRIX, FFMPEG_PRIMARIES, FFMPEG_TRANSFER
+from vireo_server.wire import Pixels
 
 _Frames = npt.NDArray[np.uint8]
 
@@ -35,6 +38,10 @@ class Encoder:
         frame_rate: for the encoder's rate control and headers; None when unknown.
         sample_aspect_ratio: written into the stream's headers.
         hdr: mastering display and light level, written where the codec can hold them.
+        side: where the stage works; NVENC takes pictures from there.
+
+    Raises:
+        BadInput: what was chosen is not possible, here or at all.
     """
 
     def __init__(
@@ -47,9 +54,10 @@ class Encoder:
         frame_rate: tuple[int, int] | None,
         sample_aspect_ratio: tuple[int, int] | None,
         hdr: Hdr | None = None,
+        side: Side = HOST,
     ) -> None:
         self.format, self.options, self.width, self.height = format, options, width, height
-        self._kind = ENCODERS[options.codec]
+        self._kind, self._side = options.kind, side
         #: What is coded: 4:2:0 of H.264 and HEVC has even sizes only, so their odd pictures get a repeated edge.
         self.coded_width = width + width % 2 if self._kind.even_sizes else width
         self.coded_height = height + height % 2 if self._kind.even_sizes else height
@@ -61,6 +69,12 @@ class Encoder:
         if format.pixel_format not in self._kind.pixel_formats:
             others = ", ".join(name for name, kind in ENCODERS.items() if format.pixel_format in kind.pixel_formats)
             raise BadInput(f"{options.codec} cannot keep 10 bit here; choose codec {others}", stage="encode")
+        if self.on_device and (why := fault(self._kind.name, self._kind.device_format, side)):
+            raise BadInput(
+                f"nvenc is 'on', and this server cannot encode {options.codec} so: {why}; leave it out, or send the "
+                "video to a server whose GPU can",
+                stage="encode",
+            )
         with codec_errors(
             f"opening the encoder {self._kind.name} for {width}x{height}",
             stage="encode",
@@ -69,7 +83,7 @@ class Encoder:
             context = av.CodecContext.create(self._kind.name, "w")
             assert isinstance(context, av.VideoCodecContext)
             context.width, context.height = self.coded_width, self.coded_height
-            context.pix_fmt = self._kind.pixel_formats[format.pixel_format]
+            context.pix_fmt = self._kind.device_format or self._kind.pixel_formats[format.pixel_format]
             context.time_base = self._time_base
             if frame_rate is not None:
                 context.framerate = Fraction(*frame_rate)
@@ -84,20 +98,26 @@ class Encoder:
             if self._keyint is not None:
                 context.gop_size = _NEVER
             context.options = self._kind.options(options, color=format.color, hdr=hdr)
-            context.open()
+            if not self.on_device:  # Those open with the first picture, which says in whose memory it is.
+                context.open()
         self._context = context
+
+    @property
+    def on_device(self) -> bool:
+        """Whether pictures are taken from the GPU's memory; else from the host's."""
+        return bool(self._kind.device_format)
 
     @property
     def extradata(self) -> bytes:
         """The codec's headers, which the container carries."""
         return bytes(self._context.extradata or b"")
 
-    def encode(self, picture: _Frames, *, pts: int, duration: int) -> list[tuple[bytes, list[int]]]:
-        """The packets that one picture, a row of FRAMES `(rows, bytes) uint8`, completes."""
+    def encode(self, picture: Pixels, *, pts: int, duration: int) -> list[tuple[bytes, list[int]]]:
+        """The packets that one picture completes: a row of FRAMES `(rows, bytes) uint8`, where `on_device` says."""
         if pts == UNKNOWN:
             pts = self._next_unknown
         self._next_unknown = pts + max(duration, 1)
-        frame = self._wrap(picture)
+        frame = self._wrap(picture) if not self.on_device else self._on_device(picture)
         frame.pts, frame.time_base = pts, self._time_base
         self._durations[pts] = duration
         seconds = float(pts * self._time_base)
@@ -113,6 +133,15 @@ class Encoder:
         """What the encoder still held."""
         with codec_errors("ending the encoder", stage="encode", advice="choose other encoder options"):
             return self._packets(self._context.encode(None))
+
+    def _on_device(self, picture: Pixels) -> av.VideoFrame:
+        return device_frame(
+            picture,
+            width=self.width,
+            height=self.height,
+            pixel_format=self.format.pixel_format,
+            side=self._side,
+        )
 
     def _wrap(self, picture: _Frames) -> av.VideoFrame:
         wanted = self._kind.pixel_formats[self.format.pixel_format]

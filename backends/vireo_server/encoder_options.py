@@ -18,7 +18,7 @@ class EncoderOptions:
     `crf` is the codec's own quality scale (0 is lossless for h264 and hevc); `threads` is part of the result: x264
     and x265 write other bytes for other numbers; `maxrate` in bit/s caps the rate; `latency` "low" gives each packet
     at once; `keyint` in seconds puts a key frame at every multiple of it, and nowhere else but at the beginning of a
-    segment.
+    segment. `nvenc` "on": by the GPU's encoder, whose `preset` and `crf` have meanings of their own.
     """
 
     codec: str = "h264"
@@ -28,12 +28,22 @@ class EncoderOptions:
     maxrate: int | None = None
     latency: str = "normal"
     keyint: float | None = None
+    nvenc: str = "off"
+
+    @property
+    def kind(self) -> EncoderKind:
+        """The encoder that was chosen."""
+        return (NVENC if self.nvenc == "on" else ENCODERS)[self.codec]
 
     def __post_init__(self) -> None:
         """Refuse what no encoder can do."""
         if self.codec not in ENCODERS:
             raise ValueError(f"encoder codec is {self.codec!r}; allowed: {', '.join(ENCODERS)}")
-        encoder = ENCODERS[self.codec]
+        if self.nvenc not in ("off", "on"):
+            raise ValueError(f"nvenc is {self.nvenc!r}; allowed: off, on")
+        if self.nvenc == "on" and self.codec not in NVENC:
+            raise ValueError(f"encoder codec is {self.codec!r} with nvenc=on; allowed: {', '.join(NVENC)}")
+        encoder = self.kind
         if self.preset is not None and str(self.preset) not in encoder.presets:
             allowed = ", ".join(encoder.presets) or "none, leave it out"
             raise ValueError(f"preset {self.preset!r} is unknown to {self.codec}; allowed: {allowed}")
@@ -115,6 +125,17 @@ def _vpx(options: EncoderOptions, color: Color, hdr: Hdr | None) -> dict[str, st
     return chosen | ({"maxrate": str(options.maxrate)} if options.maxrate is not None else {})
 
 
+def _nvenc(options: EncoderOptions, color: Color, hdr: Hdr | None) -> dict[str, str]:
+    # Light levels and where chroma lies are not options of NVENC's; the container carries what it can of them.
+    chosen = {"rc": "vbr", "forced-idr": "1", "strict_gop": "1"}
+    chosen |= {"tune": "lossless"} if options.crf == 0 else {}
+    chosen |= {"tune": "ll", "zerolatency": "1", "delay": "0", "bf": "0"} if options.latency == "low" else {}
+    chosen |= {"no-scenecut": "1"} if options.keyint is not None else {}
+    if options.maxrate is not None:
+        chosen |= {"maxrate": str(options.maxrate), "bufsize": str(2 * options.maxrate)}
+    return chosen
+
+
 def _ffv1(options: EncoderOptions, color: Color, hdr: Hdr | None) -> dict[str, str]:
     return {"slicecrc": "1"}
 
@@ -124,7 +145,7 @@ class EncoderKind:
     """One of libav's encoders and how our options are said to it.
 
     `pixel_formats` maps each layout of FRAMES to what libav's encoder takes; `even_sizes`: its 4:2:0 pictures have
-    even sizes only.
+    even sizes only. `device_format`: libav's name for pictures in a GPU's memory, of an encoder that takes those.
     """
 
     name: str
@@ -135,7 +156,9 @@ class EncoderKind:
     preset: str | None = None
     crf: float | None = None
     crf_max: float = 0
+    crf_option: str = "crf"
     even_sizes: bool = False
+    device_format: str = ""
 
     def options(self, options: EncoderOptions, *, color: Color, hdr: Hdr | None = None) -> dict[str, str]:
         """libav's private options of this encoder."""
@@ -145,7 +168,7 @@ class EncoderKind:
         if preset is not None:
             chosen[self.preset_option] = preset
         if crf is not None:
-            chosen["crf"] = f"{crf:g}"
+            chosen[self.crf_option] = f"{crf:g}"
         return chosen
 
 
@@ -179,3 +202,15 @@ ENCODERS: dict[str, EncoderKind] = {
     ),
     "ffv1": EncoderKind(name="ffv1", private=_ffv1, pixel_formats=_PLANAR),
 }  # fmt: skip
+
+_NVENC: dict[str, Any] = {
+    "private": _nvenc, "presets": tuple(f"p{level}" for level in range(1, 8)), "preset": "p4", "crf_option": "cq",
+    "even_sizes": True, "device_format": "cuda",
+}  # fmt: skip
+
+#: The same for the encoders of a GPU. H.264 of 10 bit few of them have.
+NVENC: dict[str, EncoderKind] = {
+    "h264": EncoderKind(name="h264_nvenc", crf=23, crf_max=51, pixel_formats={"nv12": "yuv420p"}, **_NVENC),
+    "hevc": EncoderKind(name="hevc_nvenc", crf=25, crf_max=51, pixel_formats=_PLANAR, **_NVENC),
+    "av1": EncoderKind(name="av1_nvenc", crf=30, crf_max=63, pixel_formats=_PLANAR, **_NVENC),
+}

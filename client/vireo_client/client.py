@@ -134,8 +134,8 @@ class Client:
 
         `input` is a path, an address (http, https, s3) or the bytes of a file. `output` is a path or an address whose
         suffix names the container; it appears only when it is whole.
-        `options` are the service's own, the encoder's (codec, preset, crf, threads, maxrate, latency, keyint) and the
-        decoder's (on_corrupt, deinterlace, nvdec). `version` of the service: without it the run goes where the
+        `options` are the service's own, the encoder's (codec, preset, crf, threads, maxrate, latency, keyint, nvenc)
+        and the decoder's (on_corrupt, deinterlace, nvdec). `version` of the service: without it the run goes where the
         service's configuration shares new runs out to, by `request_id`; a video is of one version as a whole, and a run
         that was broken off ends on the version it began with. `segments_in_flight` and `chunk_packets` change speed and
         memory, never the result. `fragmented` writes mp4 and mov in fragments, which play while they are fetched.

@@ -104,8 +104,8 @@ def run(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="An option of the service, the encoder (codec, preset, crf, threads, maxrate, latency, keyint) or the "
-            "decoder (on_corrupt, deinterlace, nvdec; sample for numbers). Repeatable.",
+            help="An option of the service, the encoder (codec, preset, crf, threads, maxrate, latency, keyint, nvenc) "
+            "or the decoder (on_corrupt, deinterlace, nvdec; sample for numbers). Repeatable.",
         ),
     ] = None,
     version: Annotated[
@@ -226,6 +226,9 @@ def serve(
     stuck_seconds: Annotated[
         float | None, typer.Option(help="Replace a stage that works on one request for longer; 120 by default.")
     ] = None,
+    gpu: Annotated[
+        int | None, typer.Option(help="Which of several GPUs, as nvidia-smi numbers them; the first if left out.")
+    ] = None,
     log_format: Annotated[
         Literal["text", "json"], typer.Option(help="The log for people, or as one JSON object a line.")
     ] = "text",
@@ -244,6 +247,7 @@ def serve(
         verbose=verbose,
         health_port=health_port,
         stuck_seconds=stuck_seconds,
+        gpu=gpu,
         log_format=log_format,
     )
     raise typer.Exit(code)

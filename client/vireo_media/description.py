@@ -59,10 +59,12 @@ ENCODER_DEFAULTS: Mapping[str, Any] = {
     "maxrate": None,
     "latency": "normal",
     "keyint": None,
+    "nvenc": "off",
 }
 """What the encoder is told where the caller says nothing; null leaves it to the server's default for that codec (h264:
-veryfast, crf 20). `threads` is never automatic: x264 and x265 write other bytes
-for another number of threads, and the same input must give the same bytes on every machine."""
+veryfast, crf 20). `threads` is never automatic: x264 and x265 write other bytes for another number of threads, and the
+same input must give the same bytes on every machine. For the same reason `nvenc`, a GPU's encoder, is used only where
+the caller says "on"; a server without one refuses then."""
 
 
 @dataclass(frozen=True, kw_only=True)

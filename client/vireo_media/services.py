@@ -256,6 +256,7 @@ _ENCODER_SCHEMA: Mapping[str, Mapping[str, Any]] = {
     "maxrate": {"type": ["integer", "null"], "minimum": 1000},
     "latency": {"type": "string", "enum": ["normal", "low"]},
     "keyint": {"type": ["number", "null"], "minimum": 0.04, "maximum": 600},
+    "nvenc": {"type": "string", "enum": ["off", "on"]},
 }
 
 _DECODER_SCHEMA: Mapping[str, Mapping[str, Any]] = {

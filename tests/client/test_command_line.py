@@ -159,7 +159,7 @@ def test_serve_hands_its_options_to_the_launcher(monkeypatch: pytest.MonkeyPatch
         command_line._app,
         ["serve", "--http-port", "1", "--grpc-port", "2", "--metrics-port", "3", "--repository", "r", "--service", "a",
          "--service", "b", "--address", "0.0.0.0", "--drain-seconds", "4", "--verbose",
-         "--health-port", "5", "--stuck-seconds", "6", "--log-format", "json"],
+         "--health-port", "5", "--stuck-seconds", "6", "--gpu", "1", "--log-format", "json"],
     )  # fmt: skip
     assert done.exit_code == 3
     assert given == {
@@ -173,5 +173,6 @@ def test_serve_hands_its_options_to_the_launcher(monkeypatch: pytest.MonkeyPatch
         "verbose": True,
         "health_port": 5,
         "stuck_seconds": 6.0,
+        "gpu": 1,
         "log_format": "json",
     }

@@ -24,7 +24,7 @@ def test_stream_has_the_contracts_keys_and_comes_back_from_its_text() -> None:
     values = json.loads(text)
     assert set(values) == KEYS
     assert set(values["color"]) == {"matrix", "range", "transfer", "primaries", "chroma_location"}
-    assert set(values["encoder"]) == {"codec", "preset", "crf", "threads", "maxrate", "latency", "keyint"}
+    assert set(values["encoder"]) == {"codec", "preset", "crf", "threads", "maxrate", "latency", "keyint", "nvenc"}
     assert values["contract"] == 1
     assert text.isascii()
     assert StreamDescription.from_json(text) == STREAM

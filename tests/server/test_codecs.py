@@ -217,7 +217,8 @@ def test_extradata_does_not_depend_on_the_length():
         ({"latency": "none"}, "latency is 'none'; allowed: normal, low"),
         (
             {"bitrate": 1},
-            "encoder option 'bitrate' is unknown; known are codec, crf, keyint, latency, maxrate, preset, threads",
+            "encoder option 'bitrate' is unknown; known are codec, crf, keyint, latency, maxrate, nvenc, preset, "
+            "threads",
         ),
     ],
 )

@@ -147,7 +147,7 @@ def test_the_report_tells_the_gpu_its_codecs_and_each_service(repository):
     assert "service   grade: the script grade_script\n" in text
     assert "decode    h264 by NVDEC, h264 10 bit by CPU, hevc by NVDEC" in text
     assert "pixels    by CUDA kernels" in text
-    assert "encode    h264 by NVENC, hevc by NVENC, av1 by SVT-AV1" in text
+    assert "encode    h264 by NVENC, hevc by NVENC, av1 by SVT-AV1 (NVENC where a caller says nvenc=on)" in text
     text = as_text(MACHINES["none"], uses(MACHINES["none"], made), [])
     assert "GPU       no NVIDIA driver is installed" in text
     assert "it cannot be loaded: there is no GPU" in text

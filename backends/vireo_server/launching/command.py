@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vireo_server.launching.backends import PYTHON_BACKEND, assemble_backends
 from vireo_server.launching.environment import needed_environment
+from vireo_server.launching.gpu_memory import Pools
 from vireo_server.launching.ports import Endpoints
 from vireo_server.launching.triton import Triton, find_triton
 from vireo_server.locations import find_locations
@@ -39,6 +40,7 @@ def server_command(
     region_prefix: str,
     key: str,
     exit_seconds: int,
+    pools: Pools | None = None,
 ) -> list[str]:
     """Give the command of a server that Vireo starts and watches.
 
@@ -51,6 +53,7 @@ def server_command(
         region_prefix: how the names of its shared memory regions begin.
         key: what opens the closed APIs.
         exit_seconds: how long it waits for requests when it is told to stop.
+        pools: for frames, on a server with a GPU.
     """
     return [
         *_serving(triton, backends=backends, repository=repository),
@@ -66,6 +69,7 @@ def server_command(
         f"--http-restricted-api={_CLOSED}:{CONTROL_HEADER}={key}",
         f"--grpc-restricted-protocol={_CLOSED}:{CONTROL_HEADER}={key}",
         f"--exit-timeout-secs={exit_seconds}",
+        *(pools.options if pools is not None else ()),
     ]
 
 

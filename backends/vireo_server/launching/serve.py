@@ -40,6 +40,7 @@ def serve(
     verbose: bool = False,
     health_port: int = 8003,
     stuck_seconds: float | None = None,
+    gpu: int | None = None,
     log_format: LogFormat = "text",
 ) -> int:
     """Serve until a signal says stop. The log goes to standard error, a line that says ready to standard output.
@@ -60,6 +61,7 @@ def serve(
         verbose: say every line of Triton's, tables included.
         health_port: where `/livez` and `/readyz` are answered, on 127.0.0.1; 0 for any free one.
         stuck_seconds: a stage that works on one request for longer is replaced; each stage's own limit if None.
+        gpu: which of the machine's GPUs, one a server; the first that may be seen if None.
         log_format: "text" for people, "json" for one object a line.
 
     Returns:
@@ -83,6 +85,7 @@ def serve(
                 services=tuple(services) if services else None,
                 health_port=health_port,
                 stuck_seconds=stuck_seconds,
+                gpu=gpu,
             )
             _check_drain(drain_seconds)
             while True:

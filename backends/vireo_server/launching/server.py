@@ -19,6 +19,7 @@ from vireo_server.launching.command import server_command
 from vireo_server.launching.control import ModelControl
 from vireo_server.launching.environment import server_environment
 from vireo_server.launching.errors import LaunchError, ModelLoadError, PortError, StalledError
+from vireo_server.launching.gpu_memory import choose_gpu, pools_for
 from vireo_server.launching.health import Health, HealthPort, ServiceHealth
 from vireo_server.launching.loading import LoadRequests, ServerInfo
 from vireo_server.launching.log import ServerLog
@@ -58,6 +59,7 @@ class ServerSettings:
         health_port: where `/livez` and `/readyz` are answered; 0 for any free one.
         stuck_seconds: a stage that works on one request for longer is replaced; each stage's own limit if None.
         stall_seconds: a start in which nothing moves for so long is given up, once, and begun again.
+        gpu: which of the machine's GPUs, by `nvidia-smi`'s number; the first that may be seen if None.
     """
 
     endpoints: Endpoints
@@ -68,6 +70,7 @@ class ServerSettings:
     health_port: int = 0
     stuck_seconds: float | None = None
     stall_seconds: float | None = _STALL_SECONDS
+    gpu: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.start_seconds < math.inf:
@@ -94,6 +97,10 @@ class RunningServer:
         repository = read_repository(settings.repository or find_locations().model_repository)
         models = repository.to_load(settings.services)
         self.services = tuple(name for name in models if name != FILE_MODEL)
+        gpu = choose_gpu(settings.gpu)
+        pools = None if gpu is None else pools_for(repository, self.services, gpu.gpu)
+        if gpu is not None:
+            log.note(f"{gpu}; {pools}")
         self.endpoints = choose_ports(settings.endpoints)
         self.key = secrets.token_urlsafe(32)
         self._log = log
@@ -113,6 +120,8 @@ class RunningServer:
             environment = server_environment(
                 triton, backends=self._folder.backends, runtime=self.runtime, cache=cache_folder()
             )
+            if gpu is not None:
+                environment |= gpu.environment
             if settings.stuck_seconds is not None:
                 environment[STUCK_VARIABLE] = str(settings.stuck_seconds)
             assemble_backends(self._folder.backends, triton=triton, doors=doors)
@@ -126,6 +135,7 @@ class RunningServer:
                     region_prefix=self._folder.region_prefix,
                     key=self.key,
                     exit_seconds=_EXIT_SECONDS,
+                    pools=pools,
                 ),
                 environment=environment,
                 folder=self.runtime,
@@ -347,6 +357,7 @@ def running_server(
     health_port: int = 0,
     stuck_seconds: float | None = None,
     stall_seconds: float | None = _STALL_SECONDS,
+    gpu: int | None = None,
     say: Callable[[str], None] | None = None,
     verbose: bool = False,
 ) -> Iterator[RunningServer]:
@@ -364,6 +375,7 @@ def running_server(
         health_port: where `/livez` and `/readyz` are answered; 0 for any free one.
         stuck_seconds: a stage that works on one request for longer is replaced; each stage's own limit if None.
         stall_seconds: a start in which nothing moves for so long is given up, once, and begun again; None: never.
+        gpu: which of the machine's GPUs; the first that may be seen if None.
         say: called with each line of the log worth saying; the log is kept in `server.log` in any case.
         verbose: say every line of Triton's.
 
@@ -379,6 +391,7 @@ def running_server(
         health_port=health_port,
         stuck_seconds=stuck_seconds,
         stall_seconds=stall_seconds,
+        gpu=gpu,
     )
     server = start_server(settings, log=ServerLog(say=say, verbose=verbose))
     try:

@@ -22,8 +22,8 @@ from vireo_server.side import Side
 class DeviceArray:
     """An array on the device: has what the stages use of CuPy's, and refuses to become numpy's by itself."""
 
-    def __init__(self, values, machine):
-        self._values, self._machine = values, machine
+    def __init__(self, values, machine, base=None):
+        self._values, self._machine, self.base = values, machine, base
 
     def __array__(self, *arguments, **options):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
@@ -64,7 +64,7 @@ class DeviceArray:
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, key):
-        return self._machine.wrapped(self._values[self._machine.bare(key)])
+        return self._machine.wrapped(self._values[self._machine.bare(key)], base=self)
 
     def __setitem__(self, key, value):
         if isinstance(value, np.ndarray) and value.ndim:
@@ -73,7 +73,7 @@ class DeviceArray:
 
     def __getattr__(self, name):
         found = getattr(self._values, name)
-        return self._machine.forwarded(found) if callable(found) else self._machine.wrapped(found)
+        return self._machine.forwarded(found, base=self) if callable(found) else self._machine.wrapped(found)
 
 
 def _operator(name):
@@ -88,7 +88,7 @@ def _reflected(name):
 
 for name in ("add", "sub", "mul", "floordiv", "mod", "rshift", "lshift", "and_", "or_", "eq", "gt", "lt", "ge", "le"):
     setattr(DeviceArray, f"__{name.strip('_')}__", _operator(name))
-for name in ("add", "mul"):
+for name in ("add", "mul", "sub"):
     setattr(DeviceArray, f"__r{name}__", _reflected(name))
 
 
@@ -114,6 +114,14 @@ class Machine:
             alloc_pinned_memory=self._pin,
         )
 
+    @property
+    def module(self):
+        return self
+
+    def look(self, array):
+        """An array's values, from outside: nothing crosses."""
+        return array if isinstance(array, np.ndarray) else array._values
+
     def _wait(self):
         self.waits += 1
 
@@ -133,12 +141,13 @@ class Machine:
             return type(value)(self.bare(part) for part in value)
         return value
 
-    def wrapped(self, value):
-        return DeviceArray(value, self) if isinstance(value, np.ndarray) else value
+    def wrapped(self, value, *, base=None):
+        """An array of the device; `base` is what it is part of, which lives as long."""
+        return DeviceArray(value, self, base) if isinstance(value, np.ndarray) else value
 
-    def forwarded(self, function):
+    def forwarded(self, function, *, base=None):
         return lambda *given, **named: self.wrapped(
-            function(*self.bare(given), **{name: self.bare(value) for name, value in named.items()})
+            function(*self.bare(given), **{name: self.bare(value) for name, value in named.items()}), base=base
         )
 
     def asarray(self, values):
@@ -178,16 +187,49 @@ class Machine:
             self._runner.launch(source, kernel, items=items, arguments=[self.bare(value) for value in arguments])
 
 
+class RealMachine:
+    """A GPU, with the words of the stand-in. What crosses cannot be seen from outside; what stages say of it can."""
+
+    def __init__(self, cupy):
+        self.module, self.wrapped = cupy, cupy.asarray
+        self.crossed = self.waits = _Unseen()
+
+    def look(self, array):
+        return array if isinstance(array, np.ndarray) else array.get()
+
+
+class _Unseen:
+    """Equal to whatever is said of it."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        return True
+
+    def __getitem__(self, key):
+        return self
+
+
 @pytest.fixture
-def machine(monkeypatch, host_runner):
-    """The device; while it is there, CuPy is it."""
+def stand_in(monkeypatch, host_runner):
+    """The device that is not there; while it is, CuPy is it."""
     found = Machine(host_runner((32, 4)))
     monkeypatch.setattr(cuda_runner, "import_cupy", lambda function: found)
     monkeypatch.setattr(cuda_runner, "runner_of", lambda number: found)
     return found
 
 
+@pytest.fixture(params=["stand-in", pytest.param("gpu", marks=pytest.mark.gpu)])
+def machine(request):
+    """What the stages work on: the device that is not there, and a GPU."""
+    if request.param == "gpu":
+        return RealMachine(request.getfixturevalue("gpu"))
+    return request.getfixturevalue("stand_in")
+
+
 @pytest.fixture
 def side(machine):
     """The side of a stage on it."""
-    return Side(device=Device(0))
+    found = Side(device=Device(0))
+    found.enter()
+    return found

@@ -4,8 +4,16 @@
 import sys
 
 import numpy as np
+import pytest
 from vireo_server.side import HOST, Border, Side, side_of
 from vireo_server.wire import Request
+
+
+@pytest.fixture
+def machine(stand_in):
+    """What is tried here needs hardware that is made up."""
+    return stand_in
+
 
 PICTURE = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 

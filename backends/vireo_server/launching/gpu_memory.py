@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""Which GPU a server has, and how large Triton's memory pools must be there for what it serves.
+
+# Note [Why the pools are computed]
+A tensor that goes from stage to stage on a GPU lies in Triton's CUDA pool, 64 MB by default; what finds no room there
+goes to the host's memory without a word, and every frame crosses twice. So the pool must hold all tensors of all chunks
+that are under way. How large these are the services say themselves: `chunk_pixels` source pixels a chunk, of which
+there are FRAMES (3 bytes a pixel at 10 bit), INPUT (3 or, at 16 bit, 6) and OUTPUT, as large as INPUT or, where a
+network enlarges, up to the 64 MB that `chunk_pixels` is chosen for. The pinned pool is for what goes to a script on the
+host and back. Frames on a GPU do not go through shared memory; its regions stay as they are on a host.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vireo_server.launching.errors import LaunchError
+from vireo_server.launching.repository import Repository
+from vireo_server.services import read_parameter
+
+if TYPE_CHECKING:
+    from vireo_server.machine import Gpu
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+_STREAMS, _CHUNKS = 8, 3
+"""Chunks under way: a client's three a stream, of so many streams at once."""
+_FRAME_BYTES, _PICTURE_BYTES = 3, 6
+_LARGEST_OUTPUT = 64 << 20
+_MOST_OF_MEMORY = 0.2
+_LEAST_PINNED = 256 << 20  # Triton's own default
+_MB = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedGpu:
+    """The GPU of a server: which of the machine's, out of how many, and what it is."""
+
+    number: int
+    count: int
+    gpu: Gpu
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What makes it the only one that the server and its stages see; numbers are those of `nvidia-smi`."""
+        return {VISIBLE: str(self.number), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+    def __str__(self) -> str:
+        rest = "" if self.count == 1 else f" (of {self.count}: start a server for each, --gpu 0, --gpu 1, ...)"
+        return f"GPU {self.number}, {self.gpu.name}{rest}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pools:
+    """Sizes in bytes."""
+
+    cuda: int
+    pinned: int
+
+    @property
+    def options(self) -> list[str]:
+        """For `tritonserver`, which sees one GPU."""
+        return [f"--cuda-memory-pool-byte-size=0:{self.cuda}", f"--pinned-memory-pool-byte-size={self.pinned}"]
+
+    def __str__(self) -> str:
+        return f"pools for frames: {self.cuda // _MB} MB on the GPU, {self.pinned // _MB} MB pinned"
+
+
+def choose_gpu(wanted: int | None, environment: Mapping[str, str] = os.environ) -> ServedGpu | None:
+    """The GPU that a server is to use: the one that is `wanted`, else the first that it would see; None where there is
+    none.
+
+    Raises:
+        LaunchError: the wanted one is not there.
+    """
+    from vireo_server.machine import find_gpus
+
+    gpus, why_none = find_gpus()
+    if wanted is not None and wanted not in range(len(gpus)):
+        have = f"there are {', '.join(map(str, range(len(gpus))))}" if gpus else why_none
+        raise LaunchError(f"serve: --gpu {wanted!r} is not there ({have}); name one that is, or leave it out")
+    visible = environment.get(VISIBLE)
+    if wanted is None and visible is not None:
+        first = visible.split(",")[0].strip()
+        if not first.isdecimal():  # "" and -1 hide them all; a UUID is whoever's choice it was, and stays.
+            return None
+        wanted = int(first)
+    number = wanted or 0
+    return ServedGpu(number=number, count=len(gpus), gpu=gpus[number]) if number < len(gpus) else None
+
+
+def pools_for(repository: Repository, services: Iterable[str], gpu: Gpu) -> Pools:
+    """The pools for services of a repository on a GPU."""
+    pixels = [_chunk_pixels(repository, service) for service in services]
+    largest = max(pixels, default=0)
+    chunk = largest * (_FRAME_BYTES + _PICTURE_BYTES) + max(largest * _PICTURE_BYTES, _LARGEST_OUTPUT)
+    return Pools(
+        cuda=min(_STREAMS * _CHUNKS * chunk, int(gpu.memory_mb * _MB * _MOST_OF_MEMORY)),
+        pinned=max(_CHUNKS * largest * _PICTURE_BYTES, _LEAST_PINNED),
+    )
+
+
+def _chunk_pixels(repository: Repository, service: str) -> int:
+    text = read_parameter(repository.folder / service / "config.pbtxt", "vireo")
+    pixels = json.loads(text).get("chunk_pixels") if text else None
+    return pixels if isinstance(pixels, int) else 0
