@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -15,10 +15,12 @@ import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from vireo_kernels.layout import planes_to_frames
 from vireo_media.bitstream import is_shown
-from vireo_media.container import libav_packet
+from vireo_media.container import EXACT_CROPPING, libav_packet
 from vireo_media.description import StreamDescription
+from vireo_media.probing import is_rgb
 from vireo_media.quantization import DECODER_OPTIONS, QuantizerReader
 
+from vireo_server.cropping import Cropper
 from vireo_server.deinterlacing import Deinterlacer
 from vireo_server.errors import BadInput, clock, codec_errors
 from vireo_server.formats import UNKNOWN, PixelFormat
@@ -65,12 +67,6 @@ class Picture:
         """What bringing it to FRAMES loses, for people."""
         return None if isinstance(self.frame, DevicePicture) else conversion_note(self.frame.format.name)
 
-    @property
-    def full_range(self) -> bool:
-        """Whether the decoder says that its samples use all codes."""
-        frame = self.frame
-        return frame.full_range if isinstance(frame, DevicePicture) else frame.format.name.startswith("yuvj")
-
 
 class Decoder:
     """One stream's libav decoder: packets in, pictures in display order out.
@@ -115,6 +111,7 @@ class Decoder:
         self._filled: set[int] = set()
         self._decoded_until = UNKNOWN
         self._deinterlacer = Deinterlacer()
+        self._cropper = None if description.crop is None else Cropper(description.crop)
         self._interlaced = False
         self._leaves_fields = description.decoder.get("deinterlace") == "off"
         self._without_pts: deque[int] = deque()
@@ -139,10 +136,10 @@ class Decoder:
                 context = av.CodecContext.create(_DECODERS.get(description.codec, description.codec), "r")
             # Threads would each hold some of NVDEC's few surfaces, and it works beside them anyway.
             context.thread_count = self._threads if self._nvdec is None else 1
-            context.width, context.height = description.width, description.height
+            context.width, context.height = description.decoded_size
             if description.extradata:
                 context.extradata = description.extradata
-            options = {} if self._quantizers is None else dict(DECODER_OPTIONS)
+            options = EXACT_CROPPING | ({} if self._quantizers is None else DECODER_OPTIONS)
             if description.codec == "h264":
                 # Where a stream does not say how deep it reorders, libavcodec starts with not at all, and loses or
                 # misplaces pictures until it has learnt better. Strictly, it waits for as many as the level allows.
@@ -182,7 +179,7 @@ class Decoder:
         if self._quantizers is not None:
             self._quantizers.read_packet(data)
         packet.is_keyframe = bool(flags & _KEY)  # PNG adds a picture that is none to the one before it.
-        return self._deinterlaced(self._pictures(self._decoded(packet, pts)))
+        return self._cropped(self._deinterlaced(self._pictures(self._decoded(packet, pts))))
 
     def flush(self) -> list[Picture]:
         """What the decoder still held; afterwards it takes no packets. Again: nothing."""
@@ -193,7 +190,8 @@ class Decoder:
         pictures += self._missing_at_the_end()
         done = self._deinterlaced(pictures)
         with self._errors("deinterlacing", UNKNOWN):
-            return done + [Picture(frame, *beside) for frame, beside in self._deinterlacer.flush()]
+            done += [Picture(frame, *beside) for frame, beside in self._deinterlacer.flush()]
+        return self._cropped(done)
 
     def seconds(self, pts: int) -> float | None:
         """A pts as a time in the video, None when it is unknown."""
@@ -240,7 +238,7 @@ class Decoder:
         frames: list[av.VideoFrame]
         try:
             frames = self._context.decode(packet)
-            why = self._nvdec.refusal(frames[0]) if frames else ""
+            why = self._nvdec.refusal(frames[0], size=self.description.decoded_size) if frames else ""
         except av.FFmpegError as error:
             frames, why = [], f"NVDEC failed: {error.strerror or type(error).__name__}"
         if why:
@@ -280,6 +278,14 @@ class Decoder:
                     pushed += self._deinterlacer.flush()
             done += [Picture(frame, *beside) for frame, beside in pushed]
         return done
+
+    def _cropped(self, pictures: list[Picture]) -> list[Picture]:
+        """What the container says to cut off goes last: fields are rows of the whole picture."""
+        cropper = self._cropper
+        if cropper is None:
+            return pictures
+        assert not any(isinstance(picture.frame, DevicePicture) for picture in pictures)  # See Nvdec.unfit.
+        return [replace(picture, frame=cropper.cropped(cast(av.VideoFrame, picture.frame))) for picture in pictures]
 
     def _pictures(self, frames: list[av.VideoFrame]) -> list[Picture]:
         pictures = []
@@ -348,7 +354,7 @@ class Decoder:
                     seconds=self.seconds(pts),
                 )
             self._concealed.append(pts)
-        expected = (self.description.width, self.description.height)
+        expected = self.description.decoded_size
         if (frame.width, frame.height) != expected:
             raise BadInput(
                 f"the picture changes from {expected[0]}x{expected[1]} to {frame.width}x{frame.height} in the "
@@ -416,7 +422,7 @@ def conversion_note(frame_format: str) -> str | None:
     format = av.VideoFormat(frame_format)
     bits = max(component.bits for component in format.components)
     lost = []
-    if format.is_rgb:
+    if is_rgb(format):
         lost.append("RGB becomes BT.709")
     if any(component.is_alpha for component in format.components):
         lost.append("alpha is dropped")
@@ -438,11 +444,18 @@ def write_row(frame: av.VideoFrame, row: _Frames) -> None:
     """Write one decoded picture into its row of FRAMES, `(rows, bytes) uint8`."""
     layout, convert = layout_of(frame.format.name)
     if convert:
-        rgb = frame.format.is_rgb
+        # Only RGB changes its levels. The scaler takes grey and "yuvj" for full range whatever the stream says, and
+        # would give limited range.
+        is_full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith(("yuvj", "gray", "ya"))
+        same = ColorRange.JPEG if is_full else ColorRange.MPEG
         frame = frame.reformat(
             format="yuv420p10le" if layout == "p010" else "yuv420p",
             interpolation=Interpolation.BICUBIC | _ACCURATE,
-            **({"dst_colorspace": Colorspace.ITU709, "dst_color_range": ColorRange.MPEG} if rgb else {}),
+            **(
+                {"dst_colorspace": Colorspace.ITU709, "dst_color_range": ColorRange.MPEG}
+                if is_rgb(frame.format)
+                else {"src_color_range": same, "dst_color_range": same}
+            ),
         )
     dtype = np.dtype(np.uint16 if layout == "p010" else np.uint8)
     y, u, v = (_plane(plane, dtype) for plane in frame.planes)

@@ -230,8 +230,7 @@ class DecodeStage(Stage):
         if note is not None and not self._converted:
             self._notes = [*self._notes, note]
         self._converted = note is not None
-        color = replace(self._format.color, range="pc") if picture.full_range else self._format.color
-        self._format = replace(self._format, pixel_format=picture.layout, color=color)
+        self._format = replace(self._format, pixel_format=picture.layout)
 
     _converted = False
 

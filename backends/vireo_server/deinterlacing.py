@@ -9,6 +9,8 @@ import av
 import av.error
 import av.filter
 
+from vireo_server.filters import filter_graph
+
 # Note [One frame a frame]
 # bwdif could give a frame for each field, twice as many; then no frame would have the source's times and count. So it
 # gives one a frame, at the frame's own time, which travels beside the filter: the filter counts frames instead. It
@@ -27,7 +29,7 @@ class Deinterlacer:
     def push(self, frame: av.VideoFrame, beside: Any) -> list[tuple[av.VideoFrame, Any]]:
         """Take a picture in display order; the pictures that are done."""
         if self._graph is None:
-            self._graph = _graph(frame)
+            self._graph = filter_graph(frame, "bwdif", "mode=send_frame:parity=auto:deint=interlaced")
         frame.pts, self._count = self._count, self._count + 1
         self._beside.append(beside)
         self._graph.vpush(frame)
@@ -56,14 +58,3 @@ class Deinterlacer:
             except (av.error.BlockingIOError, av.error.EOFError):
                 return done
             done.append((frame, self._beside.pop(0)))
-
-
-def _graph(frame: av.VideoFrame) -> av.filter.Graph:
-    graph = av.filter.Graph()
-    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
-    bwdif = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
-    sink = graph.add("buffersink")
-    source.link_to(bwdif)
-    bwdif.link_to(sink)
-    graph.configure()
-    return graph

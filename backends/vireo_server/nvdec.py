@@ -38,7 +38,6 @@ _AV1 = ("8.6", "8.7", "8.9")
 _OPTIONS: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
 #: NVDEC's pictures that PyAV hands on through DLPack and FRAMES can hold -> the layout.
 _LAYOUTS: dict[str, PixelFormat] = {"nv12": "nv12", "p010le": "p010"}
-_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -47,7 +46,6 @@ class DevicePicture:
 
     row: Pixels
     pixel_format: PixelFormat
-    full_range: bool
 
 
 class Nvdec:
@@ -71,6 +69,8 @@ class Nvdec:
             return "on_corrupt=conceal: NVDEC does not say which pictures are damaged"
         if stream.field_order not in (None, "progressive") and chosen.get("deinterlace") != "off":
             return "the source is interlaced, and is deinterlaced in software"
+        if stream.crop is not None:
+            return "the container crops its pictures, which is done in software"
         if stream.width % 2 or stream.height % 2:
             return f"{stream.width}x{stream.height}: pictures with an odd side cannot be handed on from NVDEC"
         return ""
@@ -82,10 +82,12 @@ class Nvdec:
         return av.CodecContext.create(codec, "r", hwaccel)
 
     @staticmethod
-    def refusal(frame: av.VideoFrame) -> str:
-        """Why the first picture of a stream shows that NVDEC is not to decode it; empty where it is."""
+    def refusal(frame: av.VideoFrame, *, size: tuple[int, int]) -> str:
+        """Why the first picture of a stream of `size` shows that NVDEC is not to decode it; empty where it is."""
         if frame.format.name != "cuda":
             return f"NVDEC of this GPU does not take it ({frame.format.name})"
+        if (frame.width, frame.height) != size:
+            return "the stream crops its pictures at the left or at the top, which is done in software"
         layout = None if frame.sw_format is None else frame.sw_format.name
         return "" if layout in _LAYOUTS else f"NVDEC gives it as {layout}; FRAMES are 4:2:0 of 8 or 10 bit"
 
@@ -105,7 +107,7 @@ class Nvdec:
         row = xp.empty(frame_shape(width=frame.width, height=frame.height, pixel_format=layout), "uint8")
         surface_to_frames(luma, chroma.reshape(chroma.shape[0], -1), out=row)
         self._side.device.synchronize()
-        return DevicePicture(row=row, pixel_format=layout, full_range=frame.color_range == _FULL_RANGE)
+        return DevicePicture(row=row, pixel_format=layout)
 
 
 class _Plane:

@@ -4,7 +4,7 @@
 # Note [Untagged streams]
 A stream that names no matrix is BT.709 when it is at least 1280 wide or more than 576 high, else BT.601: what players
 that care do (libplacebo's `pl_color_system_guess_ycbcr`); FFmpeg's scaler takes BT.601 whatever the size. Transfer
-and primaries follow the matrix. Range is limited, except for the "yuvj" formats and full-range codecs such as MJPEG.
+and primaries follow the matrix. Range is limited, except for MJPEG (and grey, of which the client says so).
 Chroma location is left, the default of H.264, HEVC and MPEG-2, except for BT.2020 (top left, as UHD practice has it)
 and MJPEG (centre). The resolved tags go to every stage and are written into the output, so nobody guesses twice.
 """

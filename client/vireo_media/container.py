@@ -14,6 +14,7 @@ import av
 import av.container
 import av.error
 import av.video.stream
+from av.bitstream import BitStreamFilterContext
 from av.stream import Disposition
 
 from vireo_media.addresses import display_name, is_address, open_address
@@ -22,6 +23,7 @@ from vireo_media.integrity import find_cut, is_mp4, is_upright
 from vireo_media.times import FLAG_CORRUPT, FLAG_DISCARD, FLAG_KEY, UNKNOWN, clock
 
 __all__ = [
+    "EXACT_CROPPING",
     "CodedPacket",
     "MediaSource",
     "find_video",
@@ -50,6 +52,10 @@ _QUICK_OPTIONS = {"skip_frame": "all"}
 # and MOV times, sizes and codecs are all in the container, and packets are the same without it. In Matroska the
 # decoding times of H.264 come from that look.
 
+EXACT_CROPPING = {"flags": "+unaligned"}
+"""Options of a libavcodec decoder. By default it leaves columns at the left edge that the stream says to cut off, so
+that rows begin at round addresses; the picture would be wider than what players show."""
+
 _CONTAINERS = "mp4, mov, mkv, webm, ts, avi, flv and other video containers"
 
 
@@ -68,7 +74,7 @@ class MediaSource:
 
     A file object is read by one reader at a time. `name` is what messages call it. `playlist` allows an HLS
     playlist, which names further files: for results of our own only. `remarks` are what reading it found
-    that people should know, for the warnings of a result.
+    that people should know, for the warnings of a result. `has_decoding_times`: see `read_decoding_times`.
     """
 
     def __init__(
@@ -85,9 +91,20 @@ class MediaSource:
             name = display_name(name) if is_address(source) else name
         self.name = name
         self.remarks: dict[str, str] = {}
+        self.has_decoding_times = False
         self._checked = False
         self.is_mp4 = self.is_upright_mp4 = False
         """Known when it was opened: whether it is MP4, MOV or their kin, and one of which no track is to be turned."""
+
+    def read_decoding_times(self) -> None:
+        """Take the times of this input for those of decoding (see `probing`): pictures are shown in their order at
+        these times.
+        """
+        self.has_decoding_times = True
+        self.remarks["decoding times"] = (
+            "its times are in the order in which pictures are decoded, not shown, as after a copy from AVI: they were "
+            "given to the pictures in the order of showing"
+        )
 
     @contextlib.contextmanager
     def open(self, *, quick: bool = False) -> Iterator[av.container.InputContainer]:
@@ -107,6 +124,30 @@ class MediaSource:
         finally:
             if is_address(self._source) and not isinstance(file, str):
                 file.close()
+
+    @contextlib.contextmanager
+    def file(self) -> Iterator[BinaryIO]:
+        """The bytes of this input, from its beginning; closed with the block. A file object that is being read is put
+        back where it was. Raises InputError.
+        """
+        if not self._is_path:
+            place = None if isinstance(self._source, str | bytes) else cast(BinaryIO, self._source).tell()
+            stream = self._stream()
+            yield stream
+            if place is not None:
+                stream.seek(place)
+            elif is_address(self._source):
+                stream.close()
+            return
+        path = Path(cast(str, self._source))
+        try:
+            file = path.open("rb")
+        except OSError as error:
+            raise InputError(
+                f"input {self.name!r} cannot be read ({error.strerror}); check its permissions and its disk"
+            ) from error
+        with file:
+            yield file
 
     @property
     def _is_path(self) -> bool:
@@ -129,16 +170,8 @@ class MediaSource:
                 raise InputMissingError(f"input {self.name!r}: there is no such file; check its name and folder")
             if path.is_dir():
                 raise InputError(f"input {self.name!r} is a folder; allowed is one media file; name the file in it")
-            try:
-                file: BinaryIO = path.open("rb")
-            except OSError as error:
-                raise InputError(
-                    f"input {self.name!r} cannot be read ({error.strerror}); check its permissions and its disk"
-                ) from error
-            with file:
-                self._check_bytes(file)
-        else:
-            self._check_bytes(self._stream())
+        with self.file() as file:
+            self._check_bytes(file)
 
     def _check_bytes(self, file: BinaryIO) -> None:
         size = file.seek(0, os.SEEK_END)
@@ -188,6 +221,7 @@ def find_video(container: av.container.InputContainer, name: str) -> av.video.st
     video = next((stream for stream in videos if stream.disposition & Disposition.default), videos[0])
     if video.codec_context is None:
         raise InputError(f"input {name!r}: no decoder is known for its video stream; re-encode it to H.264 or HEVC")
+    video.codec_context.options = dict(EXACT_CROPPING)
     if not video.codec_context.width or not video.codec_context.height:
         raise InputError(
             f"input {name!r}: its video stream has no picture size, so its start is missing or damaged; "
@@ -213,6 +247,19 @@ def libav_packet(data: bytes, *, pts: int, dts: int, duration: int, time_base: F
     return packet
 
 
+def _unpacked(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream
+) -> Iterator["av.Packet[Any]"]:
+    """The packets of `stream`, one picture each. DivX and Xvid pack two into one in AVI, and an empty one after it."""
+    if stream.codec_context.codec.canonical_name != "mpeg4":
+        yield from container.demux(stream)
+        return
+    unpack = BitStreamFilterContext("mpeg4_unpack_bframes", stream)
+    for packet in container.demux(stream):
+        if packet.size:
+            yield from unpack.filter(packet)
+
+
 # Note [Two pictures with one time]
 # Broken recorders and joined files have them. No container that is written can say both, and everything here knows a
 # picture by its time. So the second one is moved by one tick, the least that tells them apart, and the muxer says so.
@@ -229,10 +276,19 @@ def read_packets(source: MediaSource) -> Iterator[CodedPacket]:
         stream = find_video(container, source.name)
         # AVI has one time a packet, in decode order; what libav gives as pts is a guess that is wrong with B-frames.
         has_pts = container.format.name != "avi" or stream.codec_context.codec.intra_only
+        has_pts = has_pts and not source.has_decoding_times
+        is_matroska = container.format.name == "matroska,webm"
+        before_zero = 0
         extradata = stream.codec_context.extradata
-        for packet in container.demux(stream):
+        for packet in _unpacked(container, stream):
             if not packet.size:  # The demuxer's own "end", and AVI's "show the last picture again".
                 continue
+            if source.has_decoding_times:
+                packet.dts = packet.pts if packet.pts is None else max(packet.pts, latest + 1)
+            elif is_matroska and packet.pts is None:
+                # So libav says that a time is before 0: leading pictures of a video that was cut at an open GOP.
+                before_zero -= 1
+                packet.pts = before_zero
             if packet.has_sidedata("new_extradata") and bytes(packet.get_sidedata("new_extradata")) != extradata:
                 at = clock(packet.pts * packet.time_base) if packet.pts is not None else "an unknown time"
                 raise InputError(

@@ -72,7 +72,8 @@ class StreamDescription:
     """One video stream, as START tells it to every stage.
 
     `codec` is FFmpeg's descriptor name, `extradata` the container's codec configuration, `time_base` the unit in
-    seconds of every time stamp, `width` and `height` in pixels after cropping. `rotation` is in degrees
+    seconds of every time stamp, `width` and `height` in pixels after cropping. `crop` is what the container cuts off
+    decoded pictures, (left, top, right, bottom), or None (see `cropping`). `rotation` is in degrees
     counter-clockwise (the angle of PyAV's `VideoFrame.rotation`). `hdr` is None or {"mastering_display": ...,
     "content_light": ...} (see `probing`). `emit` is None or [first, end) in pts: frames outside are decoded for their
     neighbours only. `origin` is the pts of the video's first picture, where even times are counted from; None where it
@@ -92,6 +93,7 @@ class StreamDescription:
     field_order: str | None = None
     color: Mapping[str, str | None] = field(default_factory=lambda: dict.fromkeys(COLOR_KEYS))
     hdr: Mapping[str, Any] | None = None
+    crop: tuple[int, int, int, int] | None = None
     emit: tuple[int, int] | None = None
     origin: int | None = None
     frames_total: int | None = None
@@ -113,6 +115,12 @@ class StreamDescription:
         for name in ("width", "height"):
             if not _is_int(getattr(self, name), least=1, most=_MOST):
                 raise _wrong(name, getattr(self, name), f"a number of pixels in 1..{_MOST}")
+        if self.crop is not None and not (
+            isinstance(self.crop, tuple)
+            and len(self.crop) == 4
+            and all(_is_int(n, least=0, most=_MOST) for n in self.crop)
+        ):
+            raise _wrong("crop", self.crop, "[left, top, right, bottom] in pixels from 0, or null")
         if not _is_int(self.rotation, least=-360, most=360):
             raise _wrong("rotation", self.rotation, "a whole number of degrees in -360..360")
         if self.field_order is not None and self.field_order not in FIELD_ORDERS:
@@ -151,6 +159,12 @@ class StreamDescription:
         if not isinstance(self.options, Mapping):
             raise _wrong("options", self.options, "an object")
 
+    @property
+    def decoded_size(self) -> tuple[int, int]:
+        """Width and height of a picture as the decoder gives it, before `crop`."""
+        left, top, right, bottom = self.crop or (0, 0, 0, 0)
+        return left + self.width + right, top + self.height + bottom
+
     def to_json(self) -> str:
         """STREAM as the contract has it: ASCII, the same text for the same stream."""
         values: dict[str, Any] = {"contract": CONTRACT}
@@ -179,7 +193,7 @@ class StreamDescription:
                 f"height"
             )
         given = {name: values[name] for name in known if name in values}
-        for name in ("time_base", "frame_rate", "sample_aspect_ratio", "emit"):
+        for name in ("time_base", "frame_rate", "sample_aspect_ratio", "crop", "emit"):
             if isinstance(given.get(name), list):
                 given[name] = tuple(given[name])
         try:

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: MIT
 """Is a file whole? Three containers say how long they are, so that a cut file is refused before work is spent on it."""
 
-import os
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO
+
+from vireo_media.matroska import EBML_HEADER, SEGMENT, read_length
 
 __all__ = ["find_cut", "is_mp4", "is_upright"]
 
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """What such a file may begin with."""
-_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_EBML, _SEGMENT = (element.to_bytes(4, "big") for element in (EBML_HEADER, SEGMENT))
 
 
 def is_mp4(file: BinaryIO) -> bool:
@@ -100,32 +101,19 @@ def _cut_boxes(file: BinaryIO, size: int) -> str | None:
 
 
 def _cut_matroska(file: BinaryIO, size: int) -> str | None:
-    """RFC 8794: EBML header, then one segment whose length may be unknown (all ones)."""
+    """RFC 8794: EBML header, then one segment whose length may be unknown."""
     file.seek(4)
-    length, _ = _vint(file)
-    if length is None:
+    header = read_length(file.read(8))
+    if header is None:
         return None
-    file.seek(length, os.SEEK_CUR)
+    file.seek(4 + header[1] + header[0])
     if file.read(4) != _SEGMENT:
         return None
-    length, unknown = _vint(file)
-    if length is None or unknown:
+    begin = file.tell()
+    length = read_length(file.read(8))
+    if length is None or length[2]:
         return None
-    return _missing(file.tell() + length, size)
-
-
-def _vint(file: BinaryIO) -> tuple[int | None, bool]:
-    """EBML's variable-size integer and whether it means "unknown"; None at the end of the file."""
-    first = file.read(1)
-    if not first or not first[0]:
-        return None, False
-    width = 9 - first[0].bit_length()
-    value = first[0] & (1 << (8 - width)) - 1
-    rest = file.read(width - 1)
-    if len(rest) != width - 1:
-        return None, False
-    value = int.from_bytes(bytes([value]) + rest, "big")
-    return value, value == (1 << 7 * width) - 1
+    return _missing(begin + length[1] + length[0], size)
 
 
 def _missing(expected: int, size: int) -> str | None:

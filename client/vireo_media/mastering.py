@@ -18,7 +18,7 @@ import av.video.stream
 
 from vireo_media.container import libav_packet
 
-__all__ = ["hdr_boxes", "with_boxes"]
+__all__ = ["hdr_boxes", "insert_boxes", "with_boxes"]
 
 _PATH = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 _STSD_FIELDS = 8
@@ -54,13 +54,13 @@ def with_boxes(template: av.video.stream.VideoStream, key_packet: bytes, boxes: 
         packet.is_keyframe = True
         packet.stream = writer.add_stream_from_template(template, opaque=True)
         writer.mux(packet)
-    return io.BytesIO(_inserted(movie.getvalue(), boxes, path=_PATH))
+    return io.BytesIO(insert_boxes(movie.getvalue(), boxes))
 
 
-def _inserted(data: bytes, boxes: bytes, *, path: Sequence[bytes]) -> bytes:
-    """`data`, a run of boxes, with `boxes` at the end of the first sample entry, which lies at `path`.
+def insert_boxes(data: bytes, boxes: bytes, *, path: Sequence[bytes] = _PATH) -> bytes:
+    """The movie `data`, or boxes of it, with `boxes` at the end of its first sample entry, which lies at `path`.
 
-    Only sizes change: the index stands behind the packets, so no offset does.
+    Only sizes change: where the index stands behind the packets, no offset does.
     """
     position = 0
     while data[position + 4 : position + 8] != path[0]:
@@ -68,7 +68,7 @@ def _inserted(data: bytes, boxes: bytes, *, path: Sequence[bytes]) -> bytes:
     end = position + _size(data, position)
     body = data[position + 8 : end]
     if len(path) > 1:
-        body = _inserted(body, boxes, path=path[1:])
+        body = insert_boxes(body, boxes, path=path[1:])
     else:
         entry = body[_STSD_FIELDS:]
         size = _size(entry, 0)

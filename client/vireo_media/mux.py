@@ -25,6 +25,7 @@ from vireo_media.container import is_picture_only, libav_packet
 from vireo_media.copying import CopiedStreams
 from vireo_media.dts import DtsBuilder
 from vireo_media.errors import FramesLostError, OutputError, OutputExistsError, VireoError
+from vireo_media.matroska import reserved_name, write_aspect
 from vireo_media.playlist import output_folder, playlist_options, settle_playlist
 from vireo_media.probing import VideoInput
 from vireo_media.settling import settle
@@ -50,7 +51,8 @@ _BITEXACT = 0x400
 _MOST_TIMESCALE = 100_000_000
 
 _NO_ROTATION = ("mpegts",)
-_MILLISECONDS = ("matroska", "webm")
+_MATROSKA = ("matroska", "webm")
+"""They keep times to the millisecond, and libav writes no sample aspect ratio into them (see `matroska`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,8 +228,12 @@ def _write(
                     f"{float(shift):.3f} s"
                 )
             copied = CopiedStreams(reader, writer, video=video, source=source, warnings=warnings, shift=shift)
+            aspect = Fraction(*(joined.output.get("sample_aspect_ratio") or (1, 1)))
+            says_aspect = format in _MATROSKA and aspect != 1
+            if says_aspect:
+                video.metadata["title"] = reserved_name(video.metadata.get("title", ""))
             writer.start_encoding()
-            if format in _MILLISECONDS and not joined.in_milliseconds:
+            if format in _MATROSKA and not joined.in_milliseconds:
                 warnings.append(
                     f"{format} keeps times to the millisecond: frames move by up to 0.5 ms; mp4 keeps them exactly"
                 )
@@ -238,6 +244,9 @@ def _write(
             # Before the index is written, which takes as much memory as the source's own.
             reading.close()
             _give_memory_back()
+        if says_aspect:
+            with open(target, "r+b") if isinstance(target, Path) else contextlib.nullcontext(target) as written:
+                write_aspect(written, aspect)
     with _output_errors(format):
         warnings += _check_written(target, joined, format=format, first=joined.first * joined.time_base + shift)
     return MuxResult(

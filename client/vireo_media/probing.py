@@ -2,9 +2,10 @@
 """Probing: from a source to its StreamDescription, with the tags that only a decoded picture carries."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice, pairwise
 from typing import Any
 
 import av
@@ -16,10 +17,11 @@ from av.sidedata.sidedata import Type
 from vireo_media.bitstream import has_own_headers
 from vireo_media.chroma import chroma_location, sample_location
 from vireo_media.container import MediaSource, find_video, media_errors
+from vireo_media.cropping import Crop, container_crop
 from vireo_media.description import FIELD_ORDERS, Rational, StreamDescription
 from vireo_media.parameter_sets import H264Parameters, has_frames_only, read_h264
 
-__all__ = ["MATRICES", "PRIMARIES", "RANGES", "TRANSFERS", "VideoInput", "probe"]
+__all__ = ["MATRICES", "PRIMARIES", "RANGES", "TRANSFERS", "VideoInput", "is_rgb", "probe"]
 
 # Note [Why probing decodes a picture]
 # PyAV does not show a stream's side data (display matrix, mastering display, light level): it appears on decoded frames
@@ -60,6 +62,11 @@ _NOT_CODED_AGAIN = {
 
 _MOST_PACKETS = 64
 """How far to look for the first picture: more than any decoder holds back."""
+_ENOUGH_PACKETS = 24
+"""After so many, times that have followed the order of decoding and the pictures' order too are right."""
+
+_FULL_RANGE = ("yuvj", "gray", "ya")
+"""Pixel formats whose black is 0 where nothing else is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +99,9 @@ def _described(source: MediaSource, *, decodes: bool) -> VideoInput | None:
     """What the source is, None where it cannot be told without decoding."""
     with source.open(quick=not decodes) as container, media_errors(source.name, "opening"):
         stream = find_video(container, source.name)
-        frame, key_packet = _first_picture(container, stream) if decodes else (None, _first_key(container, stream))
+        frame, key_packet = (
+            _first_picture(source, container, stream) if decodes else (None, _first_key(container, stream))
+        )
         if not decodes and not _headers_tell_all(source, stream, key_packet):
             return None
         context = stream.codec_context
@@ -100,13 +109,17 @@ def _described(source: MediaSource, *, decodes: bool) -> VideoInput | None:
         color = _color(stream, frame, key_packet) if parameters is None else _h264_color(context, parameters)
         side_data = _side_data(frame)
         _note_losses(source, stream, side_data)
+        width, height = (frame.width, frame.height) if frame is not None else (context.width, context.height)
+        crop = _crop(source, container, stream, (width, height))
+        left, top, right, bottom = crop or (0, 0, 0, 0)
         matrix = side_data.get(Type.DISPLAYMATRIX)
         description = StreamDescription(
             codec=context.codec.canonical_name,
             extradata=context.extradata or b"",
             time_base=_rational(stream.time_base) or (1, 1000),
-            width=frame.width if frame is not None else context.width,
-            height=frame.height if frame is not None else context.height,
+            width=width - left - right,
+            height=height - top - bottom,
+            crop=crop,
             frame_rate=_rational(stream.guessed_rate) or _rational(stream.average_rate),
             sample_aspect_ratio=_rational(stream.sample_aspect_ratio),
             rotation=int(frame.rotation) if frame is not None else 0,
@@ -130,13 +143,13 @@ def _color(
 ) -> dict[str, str | None]:
     tags = frame if frame is not None else stream.codec_context
     color = {
-        "matrix": MATRICES.get(int(tags.colorspace)) if not _is_rgb(stream) else "gbr",
+        "matrix": _matrix(stream, int(tags.colorspace)),
         "range": RANGES.get(int(tags.color_range)),
         "transfer": TRANSFERS.get(int(tags.color_trc)),
         "primaries": PRIMARIES.get(int(tags.color_primaries)),
         "chroma_location": chroma_location(stream, key_packet),
     }
-    if (stream.pix_fmt or "").startswith("yuvj"):
+    if color["range"] is None and (stream.pix_fmt or "").startswith(_FULL_RANGE):
         color["range"] = "pc"
     return color
 
@@ -167,29 +180,80 @@ def _headers_tell_all(source: MediaSource, stream: av.video.stream.VideoStream, 
 
 
 def _first_key(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> bytes | None:
-    packets = (packet for packet in container.demux(stream) if packet.size and packet.is_keyframe)
-    return next((bytes(packet) for packet in packets), None)
+    """The first key packet; None too where only decoding tells whether the times are those of showing."""
+    packets = list(islice((packet for packet in container.demux(stream) if packet.size), _ENOUGH_PACKETS))
+    if stream.codec_context.has_b_frames and _rises([packet.pts for packet in packets]):
+        return None
+    return next((bytes(packet) for packet in packets if packet.is_keyframe), None)
+
+
+# Note [Times of decoding that pass for times of showing]
+# AVI has one time a packet, when it is decoded. Tools that copy H.264 or MPEG-4 with B-frames out of it (and FFmpeg's
+# own asf muxer) write that as the time when it is shown. Such a file is known by its times that only rise while its
+# decoder gives pictures in another order. Then they are read as what they are.
 
 
 def _first_picture(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream
+    source: MediaSource, container: av.container.InputContainer, stream: av.video.stream.VideoStream
 ) -> tuple[av.VideoFrame | None, bytes | None]:
-    """The first picture and the first key packet.
+    """The first picture and the first key packet; tells `source` where its times are those of decoding.
 
     None where nothing decodes: whether that is an error is the decoder's business, not ours.
     """
-    stream.codec_context.thread_count = 1
+    context = stream.codec_context
+    context.thread_count = 1
+    has_pts = container.format.name != "avi"
+    first: av.VideoFrame | None = None
     key: bytes | None = None
+    sent: list[int | None] = []
+    shown: list[int | None] = []
     for count, packet in enumerate(container.demux(stream)):
-        if key is None and packet.size and packet.is_keyframe:
-            key = bytes(packet)
+        if packet.size:
+            sent.append(packet.pts)
+            if key is None and packet.is_keyframe:
+                key = bytes(packet)
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
             frames = []
-        if frames or count >= _MOST_PACKETS:
-            return (frames[0] if frames else None), key
-    return None, key
+        shown += [frame.pts for frame in frames]
+        first = first or (frames[0] if frames else None)
+        may_be_wrong = has_pts and context.has_b_frames and _rises(sent) and not source.has_decoding_times
+        if first is not None and may_be_wrong and not _rises(shown):
+            source.read_decoding_times()
+            break
+        if count >= _MOST_PACKETS or (first is not None and not (may_be_wrong and count < _ENOUGH_PACKETS)):
+            break
+    return first, key
+
+
+def _rises(times: Sequence[int | None]) -> bool:
+    return all(a is not None and b is not None and a < b for a, b in pairwise(times))
+
+
+def _crop(
+    source: MediaSource,
+    container: av.container.InputContainer,
+    stream: av.video.stream.VideoStream,
+    size: tuple[int, int],
+) -> Crop | None:
+    place = [video.index for video in container.streams.video].index(stream.index)
+    with source.file() as file:
+        crop = container_crop(
+            file,
+            container=container.format.name,
+            place=place,
+            track=stream.id,
+            size=size,
+            format=stream.codec_context.format,
+        )
+    if crop is not None:
+        width, height = size[0] - crop[0] - crop[2], size[1] - crop[1] - crop[3]
+        source.remarks["crop"] = (
+            f"the container crops its pictures of {size[0]}x{size[1]} to {width}x{height}, and players show that: "
+            "the result is cropped"
+        )
+    return crop
 
 
 def _side_data(frame: av.VideoFrame | None) -> dict[Type, bytes]:
@@ -216,9 +280,16 @@ def _rational(value: Fraction | None) -> Rational | None:
     return (value.numerator, value.denominator) if value is not None and value > 0 else None
 
 
-def _is_rgb(stream: av.video.stream.VideoStream) -> bool:
-    format = stream.codec_context.format
-    return format is not None and format.is_rgb
+def is_rgb(format: av.VideoFormat | None) -> bool:
+    """Whether pictures of a pixel format are RGB, be it in a palette."""
+    return format is not None and (format.is_rgb or format.has_palette)
+
+
+def _matrix(stream: av.video.stream.VideoStream, number: int) -> str | None:
+    if is_rgb(stream.codec_context.format):
+        return "gbr"
+    name = MATRICES.get(number)
+    return None if name == "gbr" else name  # PNG says it of grey pictures too.
 
 
 def _field_order(number: int, frame: av.VideoFrame | None) -> str | None:

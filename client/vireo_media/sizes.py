@@ -30,7 +30,7 @@ def check_one_size(video: VideoInput) -> None:
 
     Sources that cannot be searched (bare streams) are left to the decoder.
     """
-    first, length = (video.description.width, video.description.height), video.duration_seconds
+    first, length = video.description.decoded_size, video.duration_seconds
     if not length:
         return
     begin, base = video.begin_seconds, Fraction(*video.description.time_base)

@@ -154,7 +154,8 @@ def _span(track: _Track) -> Fraction:
 def _longest(track: _Track) -> Fraction:
     """The longest pause between two pictures: what a container without durations cannot say of the last one."""
     pairs = itertools.pairwise(track.times)
-    return max((later - earlier for earlier, later in pairs), default=0) * track.base
+    only = track.end - track.times[0] if track.times else 0
+    return max((later - earlier for earlier, later in pairs), default=only) * track.base
 
 
 def _tick(video: VideoInput, track: _Track) -> Fraction:

@@ -7,6 +7,7 @@ all. PyAV alone makes them.
 """
 
 import io
+import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,9 +22,11 @@ import av.stream
 import numpy as np
 from av.bitstream import BitStreamFilterContext
 from av.video.stream import VideoStream
+from vireo_media.mastering import insert_boxes
 from vireo_media.testing import numbered_clip
 
 SIZE = (160, 96)
+_CROPS = b"\x54\xcc", b"\x54\xbb", b"\x54\xdd", b"\x54\xaa"
 _QUIET = "log-level=none:pools=1"
 
 
@@ -338,6 +341,111 @@ def _starts_late(path: Path, frames: int) -> None:
     _remuxed(path, frames, lambda packet, place: packet if place >= 4 else None, via="mpegts", bframes=0, gop=10)
 
 
+def _cropped_mp4(path: Path, frames: int) -> None:
+    """`clap` (ISO/IEC 14496-12, 12.1.4): 128x80 pixels in the middle."""
+    raw = io.BytesIO()
+    numbered_clip(raw, frames=frames, size=SIZE, gop=12, container="mp4")
+    path.write_bytes(insert_boxes(raw.getvalue(), struct.pack(">I4s8i", 40, b"clap", 128, 1, 80, 1, 0, 1, 0, 1)))
+
+
+def _cropped_mkv(path: Path, frames: int) -> None:
+    """PixelCropLeft, -Top, -Right and -Bottom (RFC 9559) take the place of a track's name of the same length."""
+    crops = b"".join(side + bytes([0x81, cut]) for side, cut in zip(_CROPS, (16, 8, 16, 8), strict=True))
+    name = "n" * (len(crops) - 3)
+    raw = io.BytesIO()
+    numbered_clip(raw, frames=frames, size=SIZE, gop=12, container="mp4")
+    raw.seek(0)
+    with av.open(raw) as reader, av.open(str(path), "w") as writer:
+        copy = writer.add_stream_from_template(reader.streams.video[0], opaque=True)
+        copy.metadata["title"] = name
+        for packet in reader.demux(0):
+            if packet.size:
+                packet.stream = copy
+                writer.mux(packet)
+    data = path.read_bytes()
+    video = data.index(b"\xe0", data.index(name.encode()))  # Then its length, one byte with a 1 in front.
+    start, end = video + 2, video + 2 + (data[video + 1] & 0x7F)
+    named = b"\x53\x6e" + bytes([0x80 | len(name)]) + name.encode()
+    header = data[:video].replace(named, b"") + b"\xe0" + bytes([data[video + 1] + len(crops)])
+    assert len(header) == start - len(crops)
+    path.write_bytes(header + data[start:end] + crops + data[end:])
+
+
+def _cropped_sps(path: Path, frames: int) -> None:
+    """H.264's own cropping, 8 columns on the left among them: no round address begins there."""
+    raw = io.BytesIO()
+    numbered_clip(raw, frames=frames, size=SIZE, gop=12, container="mp4")
+    raw.seek(0)
+    with av.open(raw) as reader, av.open(str(path), "w") as writer:
+        stream = reader.streams.video[0]
+        copy = writer.add_stream_from_template(stream, opaque=True)
+        crop = BitStreamFilterContext("h264_metadata=crop_left=8:crop_right=6:crop_top=4:crop_bottom=2", stream, copy)
+        for packet in reader.demux(stream):
+            for cropped in crop.filter(packet) if packet.size else ():
+                cropped.stream = copy
+                writer.mux(cropped)
+
+
+def _decoding_times(path: Path, frames: int) -> None:
+    """Every packet's time is when it is decoded, in place of when it is shown."""
+    times = iter(range(0, 512 * frames, 512))
+
+    def change(packet: Any, place: int) -> Any:
+        packet.pts = packet.dts = next(times)
+        return packet
+
+    _remuxed(path, frames, change, via="mp4", options={"video_track_timescale": "12800"})
+
+
+def _packed(path: Path, frames: int) -> None:
+    """As DivX and Xvid have it in AVI: a B-picture in the packet of the one it refers to, and then a packet that says
+    "nothing new". A VOP begins with 00 00 01 B6 and two bits of its kind: 0 I, 1 P, 2 B."""
+    before: Any = None
+
+    def kind(packet: Any) -> int:
+        data = bytes(packet)
+        return data[data.index(b"\0\0\1\xb6") + 4] >> 6
+
+    raw = io.BytesIO()
+    numbered_clip(raw, frames=frames, size=SIZE, gop=12, codec="mpeg4", bframes=1, container="mp4")
+    raw.seek(0)
+    with av.open(raw) as reader, av.open(str(path), "w") as writer:
+        copy = writer.add_stream_from_template(reader.streams.video[0], opaque=True)
+        packets = [packet for packet in reader.demux(0) if packet.size]
+        for place, packet in enumerate(packets):
+            after = packets[place + 1] if place + 1 < len(packets) else None
+            data = bytes(packet)
+            if kind(packet) == 2:
+                data = b"\0\0\1\xb6\x51\x7f"
+            elif after is not None and kind(after) == 2:
+                data += bytes(after)
+            before = av.Packet(data)
+            before.pts = before.dts = place
+            before.time_base, before.stream, before.is_keyframe = Fraction(1, 25), copy, packet.is_keyframe
+            writer.mux(before)
+
+
+def _starts_open(path: Path, frames: int) -> None:
+    """What a cut without coding anew leaves of a video with open GOPs: the pictures before its first key picture have
+    times before 0, and refer to what is gone."""
+    shift = 0
+
+    def change(packet: Any, place: int) -> Any:
+        nonlocal shift
+        if not shift and not (place and packet.is_keyframe):
+            return None
+        shift = shift or packet.pts
+        packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+        return packet
+
+    options = {"avoid_negative_ts": "disabled"}
+    raw = io.BytesIO()
+    numbered_clip(raw, frames=frames, size=SIZE, options=_OPEN_X264, container="mp4")
+    raw.seek(0)
+    with av.open(raw) as reader, av.open(str(path), "w", container_options=options) as writer:
+        _copy(reader, writer, change)
+
+
 def _no_color(path: Path, frames: int) -> None:
     numbered_clip(path, frames=frames, size=SIZE, gop=12, codec="ffv1", pixel_format="yuva420p")
 
@@ -346,7 +454,7 @@ def _jitter(count: int) -> list[int]:
     return [40 * i + (i * i) % 37 for i in range(count)]
 
 
-_OPEN_X264 = {"x264-params": "open-gop=1:keyint=25:bframes=3:scenecut=0"}
+_OPEN_X264 = {"x264-params": "open-gop=1:keyint=27:b-adapt=0:bframes=3:scenecut=0"}
 _OPEN_X265 = {"x265-params": f"keyint=27:b-adapt=0:bframes=3:{_QUIET}"}
 _PYRAMID = {"x264-params": "keyint=30:bframes=7:b-pyramid=normal:b-adapt=0:scenecut=0"}
 _HDR = (
@@ -425,6 +533,12 @@ CASES: tuple[Case, ...] = (
     Case(name="flv", group=_CONTAINERS, comes="FLV: H.264", suffix=".flv", clip={"audio": "aac"}, tolerance=_HALF_MS),
     Case(name="fragmented_in", group=_CONTAINERS, comes="fragmented mp4", suffix=".mp4",
          clip={"audio": "aac", "container_options": {"movflags": "frag_keyframe+empty_moov"}}),
+    Case(name="packed", group=_CONTAINERS, comes="AVI: DivX or Xvid with packed B-frames",
+         gives="every frame, evenly timed", suffix=".avi", frames=29, make=_packed),
+    Case(name="decoding_times", group=_CONTAINERS,
+         comes="mp4 or asf whose times are those of decoding, as copied from AVI",
+         gives="every frame, in the right order (said)", suffix=".mp4", make=_decoding_times,
+         notes=("in which pictures are decoded",)),
     Case(name="elementary", group=_CONTAINERS, comes="a bare H.264 stream without times",
          gives="every frame, evenly timed", suffix=".h264",
          make=lambda path, frames: _raw(path, frames, format="h264", codec="libx264")),
@@ -450,7 +564,7 @@ CASES: tuple[Case, ...] = (
     Case(name="png", group=_PICTURES, comes="PNG with alpha, mov", gives="BT.709 4:2:0 (said)", suffix=".mov",
          clip={"codec": "png", "pixel_format": "rgba"}, notes=("alpha", "RGB")),
     Case(name="gray", group=_PICTURES, comes="grey", gives="the same grey", suffix=".mkv",
-         clip={"codec": "ffv1", "pixel_format": "gray"}, notes=("gray",)),
+         clip={"codec": "ffv1", "pixel_format": "gray"}, pixel_format="yuvj420p", notes=("gray",)),
     Case(name="odd_h264", group=_PICTURES, comes="an odd size, to H.264",
          gives="one column and row more (said)", suffix=".mkv", clip={"codec": "ffv1", "size": (159, 95)},
          size=(160, 96), notes=("even sizes",)),
@@ -462,6 +576,16 @@ CASES: tuple[Case, ...] = (
     Case(name="sar", group=_PICTURES, comes="a sample aspect ratio", gives="the same ratio", suffix=".mp4",
          output=".ts",
          clip={"color": {"sample_aspect_ratio": Fraction(16, 11)}}),
+    Case(name="sar_matroska", group=_PICTURES, comes="the same, to mkv or webm", gives="the same ratio", suffix=".mp4",
+         output=".webm", clip={"color": {"sample_aspect_ratio": Fraction(16, 11)}}, tolerance=_HALF_MS),
+    Case(name="cropped_mp4", group=_PICTURES, comes="mp4 or mov that crops its pictures (clean aperture)",
+         gives="the picture that players show (said)", suffix=".mp4", make=_cropped_mp4, size=(128, 80),
+         notes=("to 128x80",)),
+    Case(name="cropped_mkv", group=_PICTURES, comes="mkv or webm that crops its pictures",
+         gives="the picture that players show (said)", suffix=".mkv", make=_cropped_mkv, size=(128, 80),
+         notes=("to 128x80",)),
+    Case(name="cropped_sps", group=_PICTURES, comes="H.264 or HEVC that crops on any side",
+         gives="the picture that players show", suffix=".mp4", make=_cropped_sps, size=(146, 90)),
     Case(name="interlaced", group=_PICTURES, comes="interlaced H.264", gives="deinterlaced, a frame a frame (said)",
          suffix=".mp4", clip={"options": {"x264-params": "tff=1:keyint=12:scenecut=0"}}, notes=("deinterlace",)),
     Case(name="interlaced_off", group=_PICTURES, comes="the same with deinterlace=off", gives="as it was coded",
@@ -501,6 +625,8 @@ CASES: tuple[Case, ...] = (
     Case(name="late_sound", group=_TIMES, comes="sound that starts later", gives="the same offset, to the sample",
          suffix=".mp4", make=_late_sound),
     Case(name="one_frame", group=_TIMES, comes="one frame", gives="one frame", suffix=".mp4", frames=1),
+    Case(name="one_frame_ts", group=_TIMES, comes="one frame, to MPEG-TS", gives="one frame", suffix=".mp4", frames=1,
+         output=".ts"),
     Case(name="two_frames_hevc", group=_TIMES, comes="two frames, to HEVC", gives="two frames", suffix=".mp4",
          frames=2, options={"codec": "hevc"}),
     # GOPs.
@@ -548,6 +674,8 @@ CASES: tuple[Case, ...] = (
     Case(name="starts_late", group=_BROKEN, comes="a recording that starts between key frames",
          gives="every frame from the first key frame on", suffix=".ts", output=".ts", make=_starts_late,
          numbers=range(10, 30)),
+    Case(name="starts_open", group=_BROKEN, comes="a cut without coding anew, which begins at an open GOP",
+         gives="every frame that is whole", suffix=".mkv", frames=60, make=_starts_open, numbers=range(27, 60)),
     # Out.
     Case(name="to_hevc", group=_OUT, comes="to HEVC, mp4 or mkv", suffix=".mp4", options={"codec": "hevc"}),
     Case(name="to_av1", group=_OUT, comes="to AV1, WebM or mp4", suffix=".mp4", output=".webm",

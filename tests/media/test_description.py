@@ -14,8 +14,8 @@ from vireo_media.services import DynamicRange, ServiceDescription, apply_options
 STREAM = StreamDescription(codec="h264", time_base=(1, 25), width=640, height=360, extradata=b"\x01d")
 # The contract's own words, so that a key that is renamed here is seen.
 KEYS = {
-    "contract", "codec", "extradata", "time_base", "width", "height", "frame_rate", "sample_aspect_ratio", "rotation",
-    "field_order", "color", "hdr", "emit", "origin", "frames_total", "options", "encoder", "decoder",
+    "contract", "codec", "extradata", "time_base", "width", "height", "frame_rate", "sample_aspect_ratio", "crop",
+    "rotation", "field_order", "color", "hdr", "emit", "origin", "frames_total", "options", "encoder", "decoder",
 }  # fmt: skip
 
 

@@ -346,16 +346,44 @@ def test_a_rotation_that_is_the_services_own_is_written(tmp_path: Path, source: 
     assert probe(MediaSource(tmp_path / "out.mp4")).description.rotation == 90
 
 
-@pytest.mark.parametrize(("codec", "suffix"), [("h264", "mp4"), ("hevc", "mov"), ("vp9", "mp4"), ("vp9", "webm")])
+@pytest.mark.parametrize(
+    ("codec", "suffix"),
+    [("h264", "mp4"), ("hevc", "mov"), ("vp9", "mp4"), ("vp9", "webm"), ("ffv1", "mkv"), ("h264", "ts")],
+)
 def test_the_container_says_the_sample_aspect_ratio_or_a_warning_does(
     tmp_path: Path, source: VideoInput, codec: str, suffix: str
 ) -> None:
-    """The coded stream here says nothing of it, and VP9 never does."""
+    """The coded stream here says nothing of it, and VP9 and FFV1 never do."""
     path = tmp_path / f"out.{suffix}"
     result = mux(path, segments=[encode(range(5), codec=codec, sample_aspect_ratio=[16, 11])], source=source)
     said = probe(MediaSource(path)).description.sample_aspect_ratio
     warned = any("does not say the sample aspect ratio of 16:11" in warning for warning in result.warnings)
-    assert (said, warned) == (((1, 1), True) if suffix == "webm" else ((16, 11), False))
+    assert (said or (1, 1), warned) == (((1, 1), True) if suffix == "ts" else ((16, 11), False))
+
+
+@pytest.mark.parametrize("name", [None, "Main", "N" * 200])
+def test_the_shape_of_pixels_moves_nothing_else_in_a_matroska_file(tmp_path: Path, name: str | None) -> None:
+    named, path, target = tmp_path / "source.mkv", tmp_path / "out.mkv", io.BytesIO()
+    numbered_clip(named, frames=5, size=(64, 48))
+    with av.open(str(named)) as reader, av.open(str(tmp_path / "named.mkv"), "w") as writer:
+        copy = writer.add_stream_from_template(reader.streams.video[0], opaque=True)
+        copy.metadata.update({"title": name} if name else {})
+        for packet in reader.demux(0):
+            if packet.size:
+                packet.stream = copy
+                writer.mux(packet)
+    source = probe(MediaSource(tmp_path / "named.mkv"))
+    segments = [encode(range(50), codec="vp9", sample_aspect_ratio=[16, 11])]
+    mux(path, segments=segments, source=source)
+    mux(target, segments=segments, source=source, format="matroska")
+    assert target.getvalue() == path.read_bytes()
+    # Strictly: the checksum of the header too.
+    with av.open(str(path), options={"err_detect": "crccheck+explode"}) as written:
+        stream = written.streams.video[0]
+        assert (stream.metadata.get("title"), stream.sample_aspect_ratio) == (name, Fraction(16, 11))
+        written.seek(1000000, backward=True)
+        assert next(written.decode(stream)).time is not None
+    assert [number for _, number in read_frames(path)] == list(range(50))
 
 
 def test_lossless_ffv1_goes_into_mkv(tmp_path: Path, source: VideoInput) -> None:

@@ -12,9 +12,11 @@ from vireo_media.container import MediaSource, read_packets
 from vireo_media.probing import probe
 from vireo_media.testing import numbered_clip, read_number
 from vireo_media.times import timing_rows
-from vireo_server.decoder import Decoder, conversion_note, write_row
+from vireo_server.decoder import Decoder, conversion_note, layout_of, write_row
 from vireo_server.deinterlacing import Deinterlacer
 from vireo_server.errors import BadInput
+from vireo_server.formats import frame_shape
+from vireo_server.tags import resolve
 
 STEP = 512
 """Ticks of a frame of an mp4 at 25 frames a second."""
@@ -25,9 +27,14 @@ def clip(tmp_path_factory):
     """30 frames in GOPs of 10, without B-frames: (description, [(data, timing row)])."""
     path = tmp_path_factory.mktemp("fidelity") / "clip.mp4"
     numbered_clip(str(path), frames=30, size=(160, 96), gop=10, bframes=0)
+    return demuxed(path)
+
+
+def demuxed(path):
+    """What the client sends of a file: (description, [(data, timing row)])."""
     source = MediaSource(path)
-    packets = [(packet.data, timing_rows([packet[1:]])[0]) for packet in read_packets(source)]
-    return probe(source).description, packets
+    description = probe(source).description
+    return description, [(packet.data, timing_rows([packet[1:]])[0]) for packet in read_packets(source)]
 
 
 def run(description, packets, **choices):
@@ -76,6 +83,64 @@ def test_rgb_becomes_bt709_of_limited_range():
     assert np.abs(row[:16].astype(int) - 63).max() <= 1
     assert np.abs(row[16:, 0::2].astype(int) - 102).max() <= 1
     assert np.abs(row[16:, 1::2].astype(int) - 240).max() <= 1
+
+
+def coded_picture(path, frame, codec):
+    """`frame` as the only one of a file, decoded again as the server does it: its row of FRAMES, and the range."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, frame.format.name
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    description, packets = demuxed(path)
+    _, (picture,) = run(description, packets)
+    layout, _ = layout_of(picture.frame.format.name)
+    row = np.empty(frame_shape(width=frame.width, height=frame.height, pixel_format=layout), np.uint8)
+    write_row(picture.frame, row)
+    return row, resolve(description.color, width=64, height=48, codec=description.codec)
+
+
+@pytest.mark.parametrize(("codec", "pixel_format"), [("ffv1", "gray"), ("png", "gray"), ("ffv1", "gray10le")])
+def test_grey_keeps_its_levels_and_its_range(codec, pixel_format, tmp_path):
+    """FFmpeg takes grey for full range where nothing is said; so do players."""
+    levels = np.arange(64 * 48, dtype=np.uint16).reshape(48, 64) % 256
+    deep = pixel_format == "gray10le"
+    frame = av.VideoFrame.from_ndarray(levels * 4 if deep else levels.astype(np.uint8), format=pixel_format)
+    row, color = coded_picture(tmp_path / "clip.nut", frame, codec)
+    luma = row[:48].view(np.uint16) >> 8 if deep else row[:48]
+    assert np.array_equal(luma, levels)
+    assert color.range == "pc"
+
+
+def test_a_palette_becomes_bt709_of_limited_range(tmp_path):
+    palette = np.zeros((256, 4), np.uint8)
+    palette[1] = 0, 0, 255, 255  # red, as B, G, R, A
+    palette[2] = 255, 255, 255, 255
+    places = np.repeat(np.arange(3, dtype=np.uint8), 16)[:, np.newaxis].repeat(64, axis=1)
+    frame = av.VideoFrame.from_ndarray((places, palette), format="pal8")
+    row, color = coded_picture(tmp_path / "clip.nut", frame, "png")
+    assert [int(row[line, 8]) for line in (8, 24, 40)] == pytest.approx([16, 63, 235], abs=1)
+    assert (color.matrix, color.range) == ("bt709", "tv")
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p", "yuv420p10le"])
+def test_what_the_container_crops_is_cut_off_to_the_sample(pixel_format, tmp_path):
+    path = tmp_path / "clip.mkv"
+    numbered_clip(str(path), frames=2, size=(98, 66), codec="ffv1", pixel_format=pixel_format)
+    description, packets = demuxed(path)
+    left, top, right, bottom = crop = (6, 10, 3, 5)
+    cropped = replace(description, width=98 - left - right, height=66 - top - bottom, crop=crop)
+    rows = []
+    for stream in (description, cropped):
+        picture = run(stream, packets)[1][1].frame
+        assert (picture.width, picture.height) == (stream.width, stream.height)
+        layout, _ = layout_of(picture.format.name)
+        row = np.zeros(frame_shape(width=stream.width, height=stream.height, pixel_format=layout), np.uint8)
+        write_row(picture, row)
+        rows.append(row.view(np.uint16 if layout == "p010" else np.uint8))
+    whole, part = rows
+    assert np.array_equal(part[:51, :89], whole[10:61, 6:95])
+    assert np.array_equal(part[51:, :90], whole[66 + 5 : 66 + 5 + 26, 6:96])
 
 
 def test_a_picture_that_comes_with_an_earlier_time_is_never_given(clip):

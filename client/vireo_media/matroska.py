@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: MIT
+"""What libav's Matroska demuxer and muxer do not pass on: the cropping of a track, and the shape of its pixels.
+
+Elements are [id][length][payload] (RFC 8794); their ids are those of RFC 9559.
+"""
+
+import os
+import zlib
+from collections.abc import Iterator
+from fractions import Fraction
+from math import gcd
+from typing import BinaryIO, NamedTuple
+
+__all__ = ["EBML_HEADER", "SEGMENT", "read_crops", "read_length", "reserved_name", "write_aspect"]
+
+EBML_HEADER, SEGMENT = 0x1A45DFA3, 0x18538067
+_TRACKS, _CLUSTER, _TRACK_ENTRY = 0x1654AE6B, 0x1F43B675, 0xAE
+_TRACK_TYPE, _IS_VIDEO = 0x83, 1
+_NAME, _VIDEO, _VOID, _CRC = 0x536E, 0xE0, 0xEC, 0xBF
+_PIXEL_WIDTH, _PIXEL_HEIGHT, _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0xB0, 0xBA, 0x54B0, 0x54BA, 0x54B2
+_DISPLAY = _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT
+_CROPS = 0x54CC, 0x54BB, 0x54DD, 0x54AA
+"""PixelCropLeft, PixelCropTop, PixelCropRight, PixelCropBottom."""
+
+_RESERVED = "." * 60
+"""The room of DisplayWidth and DisplayHeight, of longer lengths, and of the element that fills up the rest."""
+
+
+class _Element(NamedTuple):
+    """An element of a payload, which it lies in from `start` to `end`, its own payload from `begin`."""
+
+    kind: int
+    start: int
+    begin: int
+    end: int
+    payload: bytes
+
+
+def read_length(data: bytes) -> tuple[int, int, bool] | None:
+    """A length at the beginning of `data`: its value, how many bytes it takes, and whether it means "unknown". None
+    where there is none."""
+    if not data or not data[0]:
+        return None
+    width = 9 - data[0].bit_length()
+    if len(data) < width:
+        return None
+    value = int.from_bytes(data[:width], "big") & (1 << 7 * width) - 1
+    return value, width, value == (1 << 7 * width) - 1
+
+
+def read_crops(file: BinaryIO) -> list[tuple[int, int, int, int]]:
+    """Of every video track, in the file's order: how many columns and rows its pictures lose, (left, top, right,
+    bottom)."""
+    found = _find_tracks(file)
+    crops = []
+    for entry in _elements(found[1]) if found else ():
+        track = {element.kind: element.payload for element in _elements(entry.payload)}
+        if entry.kind == _TRACK_ENTRY and _number(track.get(_TRACK_TYPE, b"")) == _IS_VIDEO:
+            video = {element.kind: _number(element.payload) for element in _elements(track.get(_VIDEO, b""))}
+            left, top, right, bottom = (video.get(side, 0) for side in _CROPS)
+            crops.append((left, top, right, bottom))
+    return crops
+
+
+# Note [The shape of pixels in Matroska]
+# libav's muxer writes DisplayWidth and DisplayHeight from a field that PyAV does not set. VP9, AV1 as SVT writes it,
+# and FFV1 say it nowhere else. So the track is given a longer name than it has, and when all is written the two
+# elements take the place of what the name has too much: the header keeps its length, and nothing after it moves.
+
+
+def reserved_name(name: str) -> str:
+    """What to give a track as its name, so that `write_aspect` finds room."""
+    return name + _RESERVED
+
+
+def write_aspect(file: BinaryIO, aspect: Fraction) -> None:
+    """Say in a written file that the pixels of its first track are `aspect` times as wide as high.
+
+    The track has a `reserved_name`, which becomes the name again.
+    """
+    found = _find_tracks(file)
+    assert found is not None  # We wrote it.
+    place, tracks = found
+    entry = next(element for element in _elements(tracks) if element.kind == _TRACK_ENTRY)
+    tracks = tracks[: entry.begin] + _shaped(entry.payload, aspect) + tracks[entry.end :]
+    if tracks[0] == _CRC:  # The first element, of four bytes, over all that follows it.
+        tracks = tracks[:2] + zlib.crc32(tracks[6:]).to_bytes(4, "little") + tracks[6:]
+    file.seek(place)
+    file.write(tracks)
+
+
+def _shaped(entry: bytes, aspect: Fraction) -> bytes:
+    """A TrackEntry's payload with the display size in it, and as long as before."""
+    shaped = b""
+    for element in _elements(entry):
+        if element.kind == _NAME:
+            name = element.payload.removesuffix(_RESERVED.encode())
+            shaped += _coded(_NAME, name) if name else b""
+        elif element.kind == _VIDEO:
+            parts = list(_elements(element.payload))
+            kept = b"".join(element.payload[part.start : part.end] for part in parts if part.kind not in _DISPLAY)
+            video = {part.kind: _number(part.payload) for part in parts}
+            width, height = _display_size(video[_PIXEL_WIDTH], video[_PIXEL_HEIGHT], aspect)
+            sizes = _coded(_DISPLAY_WIDTH, width.to_bytes(4, "big")) + _coded(
+                _DISPLAY_HEIGHT, height.to_bytes(4, "big")
+            )
+            shaped += _coded(_VIDEO, kept + sizes)
+        else:
+            shaped += entry[element.start : element.end]
+    rest = len(entry) - len(shaped)
+    return shaped + _coded(_VOID, bytes(rest - len(_coded(_VOID, b""))))
+
+
+def _display_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
+    """The smallest display size that has exactly the shape that is wanted, and is no smaller than the picture."""
+    wide, high = width * aspect.numerator, height * aspect.denominator
+    divisor = gcd(wide, high)
+    wide, high = wide // divisor, high // divisor
+    times = max(-(-width // wide), -(-height // high))
+    return wide * times, high * times
+
+
+def _find_tracks(file: BinaryIO) -> tuple[int, bytes] | None:
+    """Where the payload of the element Tracks begins, and the payload; None where it does not come before the first
+    cluster, as it does in every file that can be played while it is fetched."""
+    size = file.seek(0, os.SEEK_END)
+    position = 0
+    while position < size:
+        file.seek(position)
+        header = file.read(12)
+        kind, width = _id(header)
+        length = read_length(header[width:])
+        if kind in (0, _CLUSTER) or length is None:
+            return None
+        begin = position + width + length[1]
+        if kind == _TRACKS:
+            file.seek(begin)
+            return begin, file.read(length[0])
+        position = begin if kind == SEGMENT else begin + length[0]
+    return None
+
+
+def _elements(data: bytes) -> Iterator[_Element]:
+    position = 0
+    while position < len(data):
+        kind, width = _id(data[position:])
+        length = read_length(data[position + width : position + width + 8])
+        if not kind or length is None:
+            return
+        begin = position + width + length[1]
+        end = begin + length[0]
+        yield _Element(kind, position, begin, end, data[begin:end])
+        position = end
+
+
+def _id(data: bytes) -> tuple[int, int]:
+    """An element's id and how many bytes it takes; 0 where there is none."""
+    width = 9 - data[0].bit_length() if data and data[0] >= 16 else 0
+    return int.from_bytes(data[:width], "big"), width
+
+
+def _coded(kind: int, payload: bytes) -> bytes:
+    """An element; its length takes 8 bytes, whatever it is."""
+    return kind.to_bytes((kind.bit_length() + 7) // 8, "big") + (1 << 56 | len(payload)).to_bytes(8, "big") + payload
+
+
+def _number(payload: bytes) -> int:
+    return int.from_bytes(payload, "big")
