@@ -114,7 +114,7 @@ def test_grey_keeps_its_levels_and_its_range(codec, pixel_format, tmp_path):
 
 def test_a_palette_becomes_bt709_of_limited_range(tmp_path):
     palette = np.zeros((256, 4), np.uint8)
-    palette[1] = 0, 0, 255, 255  # red, as B, G, R, A
+    palette[1] = 255, 255, 0, 0  # red, as A, R, G, B
     palette[2] = 255, 255, 255, 255
     places = np.repeat(np.arange(3, dtype=np.uint8), 16)[:, np.newaxis].repeat(64, axis=1)
     frame = av.VideoFrame.from_ndarray((places, palette), format="pal8")
