@@ -19,6 +19,7 @@ from av.stream import Disposition
 
 from vireo_media.addresses import display_name, is_address, open_address
 from vireo_media.errors import InputError, InputMissingError
+from vireo_media.fields import FieldPairs
 from vireo_media.integrity import find_cut, is_mp4, is_upright
 from vireo_media.times import FLAG_CORRUPT, FLAG_DISCARD, FLAG_KEY, UNKNOWN, clock
 
@@ -269,58 +270,88 @@ _MOST_BACK_SECONDS = 1
 
 
 def read_packets(source: MediaSource) -> Iterator[CodedPacket]:
-    """The packets of the video stream, in the file's order, lazily; no two have one time. Raises InputError."""
-    recent: deque[int] = deque(maxlen=_REMEMBERED)
-    latest = UNKNOWN
+    """The packets of the video stream, one a picture, in the file's order, lazily; no two have one time. Raises
+    InputError.
+    """
     with source.open(quick=True) as container, media_errors(source.name, "reading"):
         stream = find_video(container, source.name)
-        # AVI has one time a packet, in decode order; what libav gives as pts is a guess that is wrong with B-frames.
-        has_pts = container.format.name != "avi" or stream.codec_context.codec.intra_only
-        has_pts = has_pts and not source.has_decoding_times
-        is_matroska = container.format.name == "matroska,webm"
-        before_zero = 0
-        extradata = stream.codec_context.extradata
-        for packet in _unpacked(container, stream):
-            if not packet.size:  # The demuxer's own "end", and AVI's "show the last picture again".
-                continue
-            if source.has_decoding_times:
-                packet.dts = packet.pts if packet.pts is None else max(packet.pts, latest + 1)
-            elif is_matroska and packet.pts is None:
-                # So libav says that a time is before 0: leading pictures of a video that was cut at an open GOP.
-                before_zero -= 1
-                packet.pts = before_zero
-            if packet.has_sidedata("new_extradata") and bytes(packet.get_sidedata("new_extradata")) != extradata:
-                at = clock(packet.pts * packet.time_base) if packet.pts is not None else "an unknown time"
-                raise InputError(
-                    f"input {source.name!r}: its video changes its format at {at}; allowed is one format in a file; "
-                    "split it there, or re-encode it"
-                )
-            if packet.dts is not None:
-                if (latest - packet.dts) * packet.time_base > _MOST_BACK_SECONDS:
-                    raise InputError(
-                        f"input {source.name!r}: its clock jumps back from {clock(latest * packet.time_base)} to "
-                        f"{clock(packet.dts * packet.time_base)}, as in files that were joined as they are; allowed is "
-                        "a clock that runs on; split it there, or join its parts with a tool that shifts their times"
-                    )
-                latest = max(latest, packet.dts)
-            flags = FLAG_KEY * packet.is_keyframe | FLAG_CORRUPT * packet.is_corrupt | FLAG_DISCARD * packet.is_discard
-            pts = packet.pts if has_pts else None
-            while pts is not None and pts in recent:
-                pts += 1
-            if pts is not None:
-                recent.append(pts)
-                if packet.pts is not None and pts != packet.pts:
-                    at = clock(pts * packet.time_base)
-                    source.remarks.setdefault(
-                        "one time",
-                        f"two pictures have one time at {at}: the second one was moved by "
-                        f"{float((pts - packet.pts) * packet.time_base):.6f} s, and so is every other like it",
-                    )
+        context = stream.codec_context
+        pairs = FieldPairs(context.codec.canonical_name, context.extradata or b"")
+        yield from _whole_pictures(_timed_packets(source, container, stream), pairs)
 
-            yield CodedPacket(
-                bytes(packet),
-                UNKNOWN if pts is None else pts,
-                UNKNOWN if packet.dts is None else packet.dts,
-                packet.duration or 0,
-                flags,
+
+def _whole_pictures(packets: Iterator[CodedPacket], pairs: FieldPairs) -> Iterator[CodedPacket]:
+    """Both fields of a picture in one packet, with the first one's times; it lasts until the next begins."""
+    picture: CodedPacket | None = None
+    is_pair, lasts = False, 0
+    for packet in packets:
+        if pairs.is_second(packet.data) and picture is not None:
+            is_pair = True
+            flags = picture.flags | packet.flags & FLAG_CORRUPT
+            picture = picture._replace(data=picture.data + packet.data, flags=flags)
+            continue
+        if picture is not None:
+            if is_pair and UNKNOWN not in (picture.dts, packet.dts):
+                lasts = packet.dts - picture.dts
+                picture = picture._replace(duration=lasts)
+            yield picture
+        picture, is_pair = packet, False
+    if picture is not None:
+        yield picture._replace(duration=lasts) if is_pair and lasts else picture
+
+
+def _timed_packets(
+    source: MediaSource, container: av.container.InputContainer, stream: av.video.stream.VideoStream
+) -> Iterator[CodedPacket]:
+    recent: deque[int] = deque(maxlen=_REMEMBERED)
+    latest = UNKNOWN
+    # AVI has one time a packet, in decode order; what libav gives as pts is a guess that is wrong with B-frames.
+    has_pts = container.format.name != "avi" or stream.codec_context.codec.intra_only
+    has_pts = has_pts and not source.has_decoding_times
+    is_matroska = container.format.name == "matroska,webm"
+    before_zero = 0
+    extradata = stream.codec_context.extradata
+    for packet in _unpacked(container, stream):
+        if not packet.size:  # The demuxer's own "end", and AVI's "show the last picture again".
+            continue
+        if source.has_decoding_times:
+            packet.dts = packet.pts if packet.pts is None else max(packet.pts, latest + 1)
+        elif is_matroska and packet.pts is None:
+            # So libav says that a time is before 0: leading pictures of a video that was cut at an open GOP.
+            before_zero -= 1
+            packet.pts = before_zero
+        if packet.has_sidedata("new_extradata") and bytes(packet.get_sidedata("new_extradata")) != extradata:
+            at = clock(packet.pts * packet.time_base) if packet.pts is not None else "an unknown time"
+            raise InputError(
+                f"input {source.name!r}: its video changes its format at {at}; allowed is one format in a file; "
+                "split it there, or re-encode it"
             )
+        if packet.dts is not None:
+            if (latest - packet.dts) * packet.time_base > _MOST_BACK_SECONDS:
+                raise InputError(
+                    f"input {source.name!r}: its clock jumps back from {clock(latest * packet.time_base)} to "
+                    f"{clock(packet.dts * packet.time_base)}, as in files that were joined as they are; allowed is "
+                    "a clock that runs on; split it there, or join its parts with a tool that shifts their times"
+                )
+            latest = max(latest, packet.dts)
+        flags = FLAG_KEY * packet.is_keyframe | FLAG_CORRUPT * packet.is_corrupt | FLAG_DISCARD * packet.is_discard
+        pts = packet.pts if has_pts else None
+        while pts is not None and pts in recent:
+            pts += 1
+        if pts is not None:
+            recent.append(pts)
+            if packet.pts is not None and pts != packet.pts:
+                at = clock(pts * packet.time_base)
+                source.remarks.setdefault(
+                    "one time",
+                    f"two pictures have one time at {at}: the second one was moved by "
+                    f"{float((pts - packet.pts) * packet.time_base):.6f} s, and so is every other like it",
+                )
+
+        yield CodedPacket(
+            bytes(packet),
+            UNKNOWN if pts is None else pts,
+            UNKNOWN if packet.dts is None else packet.dts,
+            packet.duration or 0,
+            flags,
+        )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the headers of a stream say for all of it.
 
-Sources: ITU-T H.264 7.3.2.1.1, 9.1 and E.1.1, ITU-T H.265 7.3.3, ISO/IEC 14496-15 5.3.3.1.2 (avcC) and 8.3.3.1.2
+Sources: ITU-T H.264 7.3.2.1.1, 7.3.3, 9.1 and E.1.1, ITU-T H.265 7.3.3, ISO/IEC 14496-15 5.3.3.1.2 (avcC) and 8.3.3.1.2
 (hvcC).
 """
 
@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from vireo_media.bitstream import length_size
 
-__all__ = ["Bits", "H264Parameters", "has_frames_only", "read_h264", "read_h264_set"]
+__all__ = ["Bits", "H264Parameters", "has_frames_only", "read_h264", "read_h264_field", "read_h264_set"]
 
 _HIGH_PROFILES = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
 _EXTENDED_ASPECT_RATIO = 255
+_MOST_OF_A_SLICE = 24
+"""Bytes of a slice in which what is read of its header lies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +22,13 @@ class H264Parameters:
     """What an H.264 sequence parameter set says; FFmpeg's numbers are the standard's. None where it says nothing.
 
     `frames_only`: no picture is coded as fields. `size` is (width, height) after cropping. `color` is primaries,
-    transfer and matrix. `chroma` is chroma_sample_loc_type of the top field.
+    transfer and matrix. `chroma` is chroma_sample_loc_type of the top field. `frame_number_bits` is the length of
+    frame_num in a slice, `separate_planes` whether each plane has slices of its own.
     """
 
     frames_only: bool
+    frame_number_bits: int
+    separate_planes: bool
     size: tuple[int, int]
     full_range: bool | None = None
     color: tuple[int, int, int] | None = None
@@ -58,6 +63,19 @@ def read_h264_set(unit: bytes) -> H264Parameters | None:
         return None
 
 
+def read_h264_field(unit: bytes, parameters: H264Parameters) -> tuple[int, bool] | None:
+    """Of a coded slice (ITU-T H.264 7.3.3): its frame_num and whether it is of a bottom field; None for a frame's."""
+    bits = Bits(unit[1:_MOST_OF_A_SLICE].replace(b"\0\0\3", b"\0\0"))
+    try:
+        for _ in range(3):  # first_mb_in_slice, slice_type, pic_parameter_set_id
+            bits.unsigned()
+        bits.take(2 if parameters.separate_planes else 0)
+        number = bits.take(parameters.frame_number_bits)
+        return (number, bool(bits.take(1))) if not parameters.frames_only and bits.take(1) else None
+    except IndexError:
+        return None
+
+
 def _parameters(sps: bytes) -> H264Parameters:
     bits = Bits(sps[4:].replace(b"\0\0\3", b"\0\0"))
     bits.unsigned()
@@ -72,7 +90,7 @@ def _parameters(sps: bytes) -> H264Parameters:
             for number in range(12 if chroma_format == 3 else 8):
                 if bits.take(1):
                     _skip_scaling_list(bits, 16 if number < 6 else 64)
-    bits.unsigned()
+    frame_number_bits = bits.unsigned() + 4
     order = bits.unsigned()
     if order == 0:
         bits.unsigned()
@@ -107,7 +125,13 @@ def _parameters(sps: bytes) -> H264Parameters:
         if bits.take(1):
             chroma = bits.unsigned()
     return H264Parameters(
-        frames_only=frames_only, size=(width, height), full_range=full_range, color=color, chroma=chroma
+        frames_only=frames_only,
+        frame_number_bits=frame_number_bits,
+        separate_planes=separate,
+        size=(width, height),
+        full_range=full_range,
+        color=color,
+        chroma=chroma,
     )
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The client on a service in this process that decodes and encodes for real: order, retries, stopping, what is left."""
 
+import json
 import os
 import signal
 import threading
@@ -10,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from vireo_client import Client, Patience
+from vireo_client import Client, Patience, testing
 from vireo_client.errors import (
     CancelledError,
     FaultError,
@@ -22,6 +23,7 @@ from vireo_client.errors import (
 )
 from vireo_client.progress import Progress
 from vireo_client.testing import DESCRIPTION, Loopback
+from vireo_client.transport import WireReply
 from vireo_media.errors import FramesLostError, InputError, OptionError, OutputError, OutputExistsError
 from vireo_media.exchange import Request
 from vireo_media.testing import numbered_clip, read_frames, read_numbers
@@ -45,6 +47,28 @@ def test_every_frame_comes_back_once_in_order_at_its_time(clip: Path, output: Pa
     assert result.seconds > 0
     assert [entry.name for entry in output.parent.iterdir()] == ["out.mp4"]
     assert (loopback.opened, loopback.open, loopback.aborted) == (5, 0, [])
+
+
+def test_a_frame_that_a_service_loses_is_missed_in_its_segment(
+    clip: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is written: a result that differs would be kept beside the output."""
+    whole = testing._Chain.step
+
+    def losing(chain: testing._Chain, request: Request) -> WireReply:
+        packets, timing, report, results = whole(chain, request)
+        if request.end:
+            packets, timing = packets[:-1], timing[:-1]
+            report = json.dumps(json.loads(report) | {"frames_out": len(packets)}).encode()
+        return packets, timing, report, results
+
+    monkeypatch.setattr(testing._Chain, "step", losing)
+    with (
+        Client(transport=Loopback()) as client,
+        pytest.raises(FramesLostError, match=r"segment \d.*: \d+ frames came back for \d+; allowed is 1 for each"),
+    ):
+        client.run("passthrough", clip, output)
+    assert list(output.parent.iterdir()) == []
 
 
 def test_the_bytes_depend_on_neither_segments_in_flight_nor_chunks(clip: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ all. PyAV alone makes them.
 """
 
 import io
+import re
 import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ import numpy as np
 from av.bitstream import BitStreamFilterContext
 from av.video.stream import VideoStream
 from vireo_media.mastering import insert_boxes
-from vireo_media.testing import numbered_clip
+from vireo_media.testing import numbered_clip, numbered_luma
 
 SIZE = (160, 96)
 _CROPS = b"\x54\xcc", b"\x54\xbb", b"\x54\xdd", b"\x54\xaa"
@@ -446,6 +447,92 @@ def _starts_open(path: Path, frames: int) -> None:
         _copy(reader, writer, change)
 
 
+def _write_pictures(path: Path, pictures: Sequence[bytes], *, format: str) -> None:
+    """Coded pictures at 25 a second; `format` is the bare one that tells libav what they are."""
+    with (
+        av.open(io.BytesIO(b"".join(pictures)), format=format) as reader,
+        av.open(str(path), "w") as writer,
+    ):
+        copy = writer.add_stream_from_template(reader.streams.video[0], opaque=True)
+        for place, data in enumerate(pictures):
+            packet = av.Packet(data)
+            packet.pts = packet.dts = 3600 * place
+            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 90000), copy, True
+            packet.duration = 3600
+            writer.mux(packet)
+
+
+def _fields_h264(path: Path, frames: int) -> None:
+    """No encoder here codes H.264 as fields. So this one does: every macroblock is I_PCM, its samples as they are
+    (ITU-T H.264 7.3.2 to 7.3.5)."""
+
+    def coded(value: int) -> str:  # ue(v)
+        return f"{value + 1:b}".zfill(2 * (value + 1).bit_length() - 1)
+
+    def unit(kind: int, bits: str, rest: bytes = b"") -> bytes:
+        data = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big") + rest
+        return b"\0\0\0\1" + bytes([kind]) + re.sub(rb"\0\0(?=[\0-\3])", b"\0\0\3", data)
+
+    width, height = SIZE
+    numbers = [0, 0, 0, 4, 1]  # log2_max_frame_num is 4, log2_max_pic_order_cnt_lsb 8, one reference
+    size = f"0{coded(width // 16 - 1)}{coded(height // 32 - 1)}"
+    sps = f"{77:08b}{0:08b}{30:08b}{''.join(map(coded, numbers))}{size}0010" + "01"  # Main profile, no frames only
+    pps = (
+        "".join(map(coded, [0, 0]))
+        + "00"
+        + "".join(map(coded, [0, 0, 0]))
+        + "000"
+        + "".join(map(coded, [0] * 3))
+        + "1001"
+    )
+    parameters = unit(0x67, sps) + unit(0x68, pps)
+
+    def field(number: int, bottom: int) -> bytes:
+        first = number == 0 and not bottom
+        luma = numbered_luma(number, width=width, height=height)[bottom::2]
+        head = f"{coded(0)}{coded(7)}{coded(0)}{number % 16:04b}1{bottom}{coded(0) if first else ''}"
+        head += f"{(2 * number + bottom) % 256:08b}{'00' if first else '0'}{coded(0)}{coded(1)}{coded(25)}"
+        blocks = [
+            luma[y : y + 16, x : x + 16].tobytes() for y in range(0, height // 2, 16) for x in range(0, width, 16)
+        ]
+        later = int(coded(25).ljust(16, "0"), 2).to_bytes(2, "big")
+        body = later.join(block + bytes([128]) * 128 for block in blocks)
+        return unit(0x65 if first else 0x61, head, body + b"\x80")
+
+    pictures = [field(number, 0) + field(number, 1) for number in range(frames)]
+    _write_pictures(path, [parameters + pictures[0], *pictures[1:]], format="h264")
+
+
+def _fields_mpeg2(path: Path, frames: int) -> None:
+    """A field of an intra picture is coded as a picture of half the height is. So that is what the encoder codes, and
+    the headers say what it is (ISO/IEC 13818-2, 6.2.2.1, 6.2.2.3 and 6.2.3.1)."""
+    width, height = SIZE
+    context: Any = av.CodecContext.create("mpeg2video", "w")
+    context.width, context.height, context.pix_fmt, context.gop_size = width, height // 2, "yuv420p", 0
+    context.time_base, context.framerate, context.options = Fraction(1, 50), Fraction(50), {"qmin": "2", "qmax": "4"}
+    packets: list[Any] = []
+    for place in range(2 * frames):
+        luma = numbered_luma(place // 2, width=width, height=height)[place % 2 :: 2]
+        planes = np.concatenate([luma.ravel(), np.full(width * height // 4, 128, np.uint8)])
+        frame = av.VideoFrame.from_ndarray(planes.reshape(-1, width), format="yuv420p")
+        frame.pts = place
+        packets += context.encode(frame)
+    packets += context.encode(None)
+    fields = []
+    for place, packet in enumerate(packets):
+        data = bytearray(bytes(packet))
+        sequence, extension = data.index(b"\0\0\1\xb3"), data.index(b"\0\0\1\xb5")
+        picture = data.index(b"\0\0\1\0")
+        coding = data.index(b"\0\0\1\xb5", picture)
+        data[sequence + 6], data[sequence + 7] = height, data[sequence + 7] & 0xF0 | 3  # 25 frames a second
+        data[extension + 5] &= ~0x08  # progressive_sequence
+        data[coding + 6] = data[coding + 6] & ~3 | 1 + place % 2  # picture_structure: 1 is the top field
+        data[coding + 7] &= ~0xC1  # top_field_first, frame_pred_frame_dct, chroma_420_type
+        data[coding + 8] &= ~0x80  # progressive_frame
+        fields.append(bytes(data[picture:] if place % 2 else data))
+    _write_pictures(path, [a + b for a, b in zip(fields[::2], fields[1::2], strict=True)], format="mpegvideo")
+
+
 def _no_color(path: Path, frames: int) -> None:
     numbered_clip(path, frames=frames, size=SIZE, gop=12, codec="ffv1", pixel_format="yuva420p")
 
@@ -594,6 +681,12 @@ CASES: tuple[Case, ...] = (
     Case(name="interlaced_mpeg2", group=_PICTURES, comes="interlaced MPEG-2", gives="deinterlaced (said)",
          suffix=".ts", clip={"codec": "mpeg2video", "options": {"flags": "+ildct+ilme+cgop", "field_order": "tt"}},
          notes=("deinterlace",)),
+    Case(name="fields_h264", group=_PICTURES, comes="H.264 coded as fields, MPEG-TS (two packets a picture)",
+         gives="deinterlaced, a frame a frame (said)", suffix=".ts", make=_fields_h264, notes=("deinterlace",)),
+    Case(name="fields_h264_off", group=_PICTURES, comes="the same with deinterlace=off", gives="as it was coded",
+         suffix=".ts", make=_fields_h264, options={"deinterlace": "off"}, notes=("interlaced",)),
+    Case(name="fields_mpeg2", group=_PICTURES, comes="MPEG-2 coded as fields", gives="deinterlaced (said)",
+         suffix=".ts", make=_fields_mpeg2, notes=("deinterlace",)),
     Case(name="tagged", group=_PICTURES, comes="BT.709, full range, chroma centred", gives="the same tags",
          color={"matrix": "bt709", "range": "pc", "chroma_location": "center"},
          suffix=".mp4", clip={"options": {"x264-params": "chromaloc=1:keyint=12"},

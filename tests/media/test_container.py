@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: MIT
 """What cannot be read says so in one message: what failed, what came, what is allowed, what to do."""
 
+import ctypes
 import io
 import os
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
-from vireo_media.container import MediaSource, read_packets
+from vireo_media.container import MediaSource, libav_packet, read_packets
 from vireo_media.errors import InputError, InputMissingError
 from vireo_media.probing import probe
 from vireo_media.testing import numbered_clip
@@ -164,3 +166,12 @@ def test_a_cover_is_not_the_video(tmp_path: Path) -> None:
             assert len(list(read_packets(MediaSource(path)))) == 20
         else:
             assert "and a cover picture" in message(path)
+
+
+def test_a_packet_ends_in_zeros_for_readers_that_go_beyond_it() -> None:
+    """libav reads up to 64 bytes behind a packet. These lie side by side, so what is behind one is the next."""
+    neighbours = [bytes([255]) * 100 for _ in range(1000)]
+    for data in neighbours[::100]:
+        packet = libav_packet(data, pts=0, dts=0, duration=1, time_base=Fraction(1, 25))
+        assert bytes(packet) == data
+        assert ctypes.string_at(packet.buffer_ptr + packet.size, 64) == bytes(64)
