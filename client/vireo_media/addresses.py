@@ -93,6 +93,11 @@ def check_target(address: str, *, overwrite: bool) -> None:
         raise OutputError(f"output {name!r} names no file; allowed is an address that ends in one, such as .../out.mp4")
     with _address_errors(name, OutputError, OutputError):
         system, path = _system(address)
+        bucket = urlsplit(address).netloc
+        # Who may write need not be allowed to look.
+        with contextlib.suppress(PermissionError):
+            if urlsplit(address).scheme == "s3" and not system.exists(bucket):
+                raise OutputError(f"output {name!r}: there is no bucket {bucket!r}; check the address, or make it")
         if not overwrite and system.exists(path):
             raise OutputExistsError(
                 f"output {name!r} is there already; nothing was done; choose another name, or allow it (--overwrite)"
