@@ -93,15 +93,23 @@ def check_target(address: str, *, overwrite: bool) -> None:
         raise OutputError(f"output {name!r} names no file; allowed is an address that ends in one, such as .../out.mp4")
     with _address_errors(name, OutputError, OutputError):
         system, path = _system(address)
-        bucket = urlsplit(address).netloc
-        # Who may write need not be allowed to look.
-        with contextlib.suppress(PermissionError):
-            if urlsplit(address).scheme == "s3" and not system.exists(bucket):
-                raise OutputError(f"output {name!r}: there is no bucket {bucket!r}; check the address, or make it")
+        if urlsplit(address).scheme.lower() == "s3":
+            _check_bucket(system, urlsplit(address).netloc, name)
         if not overwrite and system.exists(path):
             raise OutputExistsError(
                 f"output {name!r} is there already; nothing was done; choose another name, or allow it (--overwrite)"
             )
+
+
+def _check_bucket(system: Any, bucket: str, name: str) -> None:
+    try:
+        system.info(f"s3://{bucket}")
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"output {name!r}: there is no bucket {bucket!r}; check the address, or make the bucket"
+        ) from error
+    except PermissionError:
+        return  # Who may write need not be allowed to look.
 
 
 def staging_path(address: str) -> Path:

@@ -111,7 +111,7 @@ def test_a_video_from_an_address_to_an_address(store: str, tmp_path: Path) -> No
 
 def test_an_object_store_by_its_own_scheme(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """s3fs does not install beside what is pinned here, so fsspec's own store in memory answers for s3: what is asked
-    of a file system is the same for all of them.
+    of a file system is the same for all of them. test_object_store has the real one.
     """
     import fsspec  # type: ignore[import-untyped]
     from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
