@@ -89,6 +89,19 @@ def test_nothing_heavy_at_import(module, heavy):
     assert not heavy & set(loaded)
 
 
+def test_every_module_for_a_gpu_is_imported_without_one():
+    """They ask for CuPy, TensorRT and a device when they are used."""
+    folders = {
+        "vireo_server.runtimes": "backends/vireo_server/runtimes",
+        "vireo_kernels.cuda": "kernels/vireo_kernels/cuda",
+    }
+    modules = [f"{name}.{path.stem}" for name, folder in folders.items() for path in (ROOT / folder).glob("*.py")]
+    assert {"vireo_server.runtimes.tensorrt", "vireo_kernels.cuda.runner"} <= set(modules)
+    code = f"import importlib, sys; [importlib.import_module(name) for name in {modules}]; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"cupy", "tensorrt", "tensorrt_rtx", "onnxruntime", "openvino"} & set(loaded)
+
+
 def test_every_door_travels_in_the_wheel():
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     doors = {f"backends/{path.parent.name}" for path in (ROOT / "backends").glob("*/model.py")}
