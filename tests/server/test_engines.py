@@ -2,6 +2,7 @@
 """TensorRT-RTX engines, built without a GPU: parsing, precision, profiles, keeping them, and every way to fail."""
 
 import re
+import shutil
 import threading
 from dataclasses import replace
 
@@ -25,6 +26,7 @@ from vireo_server.runtimes.precision import halved, with_float_biases
 
 pytest.importorskip("tensorrt_rtx", reason="no tensorrt_rtx: pip install tensorrt-rtx-cu12==1.7.1.116")
 
+SHIPPED = find_locations().model_repository
 SMALL = EngineSettings(rows=2, sizes=("16x16", "64x48", "128x96"))
 
 
@@ -311,6 +313,18 @@ def test_engines_built_ahead_lie_where_the_runtime_looks(tmp_path, network, libr
     assert find_engine(folder, key, "8.9") == find_engine(folder, key, "12.0") == path
     assert find_engine(folder, key, "8.0") is None
     assert find_engine(folder, "other", "8.9") is None
+
+
+@pytest.mark.parametrize(
+    "service",
+    # frame_interpolation_network too, but for that it takes half a minute.
+    ["features", "passthrough", "restoration", "sdr_to_hdr_network", "shot_classification", "super_resolution"],
+)
+def test_every_shipped_network_becomes_an_engine_as_it_is_configured(tmp_path, service):
+    """Windows, numbers, what is told beside the picture, 16 bits."""
+    shutil.copytree(SHIPPED / f"{service}_network", tmp_path / f"{service}_network")
+    (path,) = build_service(service, repository=tmp_path, capabilities=["8.9"])
+    assert path.stat().st_size > 1000
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,12 @@ class Stream:
     current = None
 
     def __init__(self, non_blocking=False):
-        self.ptr, self.captured, self.replays = id(self), None, 0
+        self.ptr, self.captured, self.replays, self.waited = id(self), None, 0, []
         BY_ADDRESS[self.ptr] = self
 
     def __enter__(self):
         self._before, Stream.current = Stream.current, self
+        return self
 
     def __exit__(self, *error):
         Stream.current = self._before
@@ -37,7 +38,7 @@ class Stream:
         return self
 
     def wait_event(self, event):
-        pass
+        self.waited.append(event)
 
     def synchronize(self):
         pass

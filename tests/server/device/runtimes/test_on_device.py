@@ -139,6 +139,14 @@ def test_the_shapes_are_always_the_same_and_the_profile_is_the_first_that_holds_
     run(runtime, pictures(1))
 
 
+def test_pictures_that_are_still_being_made_are_waited_for(loaded, blur, run, cupy):
+    """They come from another stream, whose work may not be done."""
+    runtime, _ = loaded("tensorrt", blur)
+    with cupy.cuda.Stream() as theirs:
+        run(runtime, pictures(1))
+    assert runtime._stream.waited == [theirs]
+
+
 def test_a_size_that_stays_is_replayed_from_a_graph(loaded, blur, run):
     runtime, _ = loaded("tensorrt", blur)
     (expected,) = load_runtime("onnxruntime", blur, threads=1).run([pictures(1)])
