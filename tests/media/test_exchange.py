@@ -156,3 +156,12 @@ def test_start_says_what_to_emit(video: Callable[[str], VideoInput]) -> None:
         assert request is not None
         emits.append(StreamDescription.from_json(request.stream).emit)
     assert [emit is not None for emit in emits] == [True, True, True]
+
+
+def test_the_last_packets_of_an_extraction_carry_the_end(exchange: Callable[..., Exchange]) -> None:
+    service = ServiceDescription(name="s", kind="extraction", segments=False, max_packets=128, max_rows=128)
+    subject = exchange(service=service)
+    requests = [subject.next_request(), subject.next_request()]
+    assert [len(request.packets) for request in requests if request] == [128, 122]
+    assert [request.end for request in requests if request] == [False, True]
+    assert subject.next_request() is None

@@ -8,13 +8,16 @@ import pytest
 from vireo_media import probing
 from vireo_media.bitstream import has_own_headers
 from vireo_media.container import MediaSource, read_packets
-from vireo_media.parameter_sets import has_frames_only
+from vireo_media.parameter_sets import H264Parameters, has_frames_only, read_h264_set
 from vireo_media.probing import probe
 from vireo_media.testing import numbered_clip
 
 TOLD_BY_HEADERS = {
     "plain.mp4": {},
     "tagged.mov": {"color": {"color_range": 2, "colorspace": 1, "color_trc": 1, "color_primaries": 1}},
+    "coded.mp4": {
+        "options": {"x264-params": "colorprim=bt470bg:transfer=bt470bg:colormatrix=bt470bg:range=tv:chromaloc=2"}
+    },
     "hevc.mp4": {"codec": "libx265", "options": {"x265-params": "log-level=none"}},
     "four_four_four.mp4": {"pixel_format": "yuv444p"},
     "scaling_lists.mp4": {"options": {"x264-params": "cqm=jvt"}},
@@ -68,6 +71,46 @@ def test_headers_among_the_pictures_are_noticed(tmp_path):
     assert has_own_headers("h264", extradata, len(orientation).to_bytes(4, "big") + orientation + key)
 
 
+def test_a_container_with_another_size_than_the_pictures_is_not_believed(tmp_path, decodes):
+    numbered_clip(str(tmp_path / "clip.mp4"), frames=2, size=(98, 68))
+    data = bytearray((tmp_path / "clip.mp4").read_bytes())
+    place = data.index(b"avc1", data.index(b"stsd")) + 4 + 24  # ISO/IEC 14496-12, 12.1.3: VisualSampleEntry
+    assert data[place : place + 4] == (98).to_bytes(2, "big") + (68).to_bytes(2, "big")
+    data[place : place + 2] = (64).to_bytes(2, "big")
+    assert probe(MediaSource(bytes(data), name="other"), for_numbers=True).description.width == 98
+    assert decodes
+
+
+def parameter_set(*fields):
+    """An H.264 sequence parameter set of High profile: of (value, bits), or numbers as ue(v)."""
+    text = ""
+    for field in fields:
+        value, bits = field if isinstance(field, tuple) else (field + 1, 2 * (field + 1).bit_length() - 1)
+        text += f"{value:0{bits}b}"
+    text += "1" + "0" * (-(len(text) + 1) % 8)
+    payload, escaped = int(text, 2).to_bytes(len(text) // 8, "big"), bytearray()
+    for byte in payload:
+        if escaped[-2:] == b"\0\0" and byte <= 3:
+            escaped.append(3)
+        escaped.append(byte)
+    return b"\x67\x64\0\x1f" + bytes(escaped)
+
+
+YES, NO = (1, 1), (0, 1)
+
+
+def test_what_stands_before_the_size_is_skipped_as_it_is_coded():
+    lists = [YES, 0, 16, *[NO] * 7]  # the first list: a step of 0, then one of -8, which ends it
+    order = [1, NO, 1 << 28, 0, 2, 0, 0]  # picture order by cycles, with an offset of many zero bits
+    sizes = [4, NO, 5, 3, YES, YES, YES, 0, 1, 0, 2]  # 96 x 64 less 2 x 1 and 2 x 2
+    told = [YES, YES, (255, 8), (1, 16), (1, 16), NO, YES, (5, 3), YES, YES, (9, 8), (16, 8), (9, 8), YES, 2, 2]
+    unit = parameter_set(0, 1, 0, 0, NO, YES, *lists, 0, *order, *sizes, *told)
+    assert b"\0\0\3" in unit
+    assert read_h264_set(unit) == H264Parameters(
+        frames_only=True, size=(94, 60), full_range=True, color=(9, 16, 9), chroma=2
+    )
+
+
 @pytest.mark.parametrize("extradata", [b"", b"\x01\x64\x00\x1f\xff\xe1\x00\x04\x67\x64\x00\x1f", b"\0\0\0\1\x67\x64"])
 def test_headers_that_end_early_promise_nothing(extradata):
     assert not has_frames_only("h264", extradata)
@@ -78,5 +121,5 @@ def test_packets_are_the_same_without_a_look_at_the_pictures(tmp_path, monkeypat
         numbered_clip(str(tmp_path / name), frames=30, size=(96, 64), bframes=3, audio="aac")
         quick = list(read_packets(MediaSource(tmp_path / name)))
         with monkeypatch.context() as patch:
-            patch.setattr("vireo_media.container.is_mp4", lambda file: False)
+            patch.setattr("vireo_media.container._QUICK_OPTIONS", {})
             assert list(read_packets(MediaSource(tmp_path / name))) == quick
