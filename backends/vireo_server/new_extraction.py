@@ -18,7 +18,7 @@ from vireo_media.services import WHOLE_VIDEO
 
 from vireo_server.errors import SettingError
 from vireo_server.settings import DecodePreprocessSettings, convert_setting, network_settings
-from vireo_server.templates import SEQUENCES, network, parameter, quoted
+from vireo_server.templates import PACKET_MAPS, PACKETS_IN, SEQUENCES, network, parameter, quoted
 
 _MAX_PACKETS = 128
 _CHUNK_PIXELS = 128 << 20
@@ -194,12 +194,7 @@ def _ensemble(name: str, made: Extraction) -> str:
 name: "{name}"
 platform: "ensemble"
 max_batch_size: 0
-input [
-  {{ name: "STREAM" data_type: TYPE_STRING dims: [ 1 ] }},
-  {{ name: "PACKETS" data_type: TYPE_STRING dims: [ -1 ] }},
-  {{ name: "PACKET_TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},
-  {{ name: "CHUNK" data_type: TYPE_INT64 dims: [ 1 ] }}
-]
+{PACKETS_IN}\
 output [
   {{ name: "TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},
   {{ name: "REPORT" data_type: TYPE_STRING dims: [ 1 ] }},
@@ -210,10 +205,7 @@ ensemble_scheduling {{
     {{
       model_name: "{name}_decode"
       model_version: -1
-      input_map {{ key: "STREAM" value: "STREAM" }}
-      input_map {{ key: "PACKETS" value: "PACKETS" }}
-      input_map {{ key: "PACKET_TIMING" value: "PACKET_TIMING" }}
-      input_map {{ key: "CHUNK" value: "CHUNK" }}
+{PACKET_MAPS}\
       output_map {{ key: "INPUT" value: "pictures" }}
       output_map {{ key: "TIMING" value: "timing" }}
       output_map {{ key: "FORMAT" value: "format" }}
@@ -254,12 +246,7 @@ def _decode(name: str, made: Extraction) -> str:
 name: "{name}_decode"
 backend: "decode_preprocess"
 max_batch_size: 0
-input [
-  {{ name: "STREAM" data_type: TYPE_STRING dims: [ 1 ] }},
-  {{ name: "PACKETS" data_type: TYPE_STRING dims: [ -1 ] }},
-  {{ name: "PACKET_TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},
-  {{ name: "CHUNK" data_type: TYPE_INT64 dims: [ 1 ] }}
-]
+{PACKETS_IN}\
 output [
   {{ name: "INPUT" data_type: TYPE_UINT8 dims: [ -1, 3, {made.size[1]}, {made.size[0]} ] }},
   {{ name: "TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},

@@ -21,6 +21,22 @@ parameters { key: "FORCE_CPU_ONLY_INPUT_TENSORS" value { string_value: "no" } }
 """
 
 
+PACKETS_IN = """\
+input [
+  { name: "STREAM" data_type: TYPE_STRING dims: [ 1 ] },
+  { name: "PACKETS" data_type: TYPE_STRING dims: [ -1 ] },
+  { name: "PACKET_TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] },
+  { name: "CHUNK" data_type: TYPE_INT64 dims: [ 1 ] }
+]
+"""
+
+PACKET_MAPS = """\
+      input_map { key: "STREAM" value: "STREAM" }
+      input_map { key: "PACKETS" value: "PACKETS" }
+      input_map { key: "PACKET_TIMING" value: "PACKET_TIMING" }
+      input_map { key: "CHUNK" value: "CHUNK" }
+"""
+
 _SLOTS: Mapping[Slots, str] = {
     "none": "",
     "rows": """\
@@ -61,12 +77,7 @@ def ensemble(
 name: "{name}"
 platform: "ensemble"
 max_batch_size: 0
-input [
-  {{ name: "STREAM" data_type: TYPE_STRING dims: [ 1 ] }},
-  {{ name: "PACKETS" data_type: TYPE_STRING dims: [ -1 ] }},
-  {{ name: "PACKET_TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},
-  {{ name: "CHUNK" data_type: TYPE_INT64 dims: [ 1 ] }}
-]
+{PACKETS_IN}\
 # An ensemble's inputs and outputs share one namespace: an output called PACKETS would be the input, given back.
 output [
   {{ name: "OUTPUT_PACKETS" data_type: TYPE_STRING dims: [ -1 ] }},
@@ -78,10 +89,7 @@ ensemble_scheduling {{
     {{
       model_name: "decode"
       model_version: -1
-      input_map {{ key: "STREAM" value: "STREAM" }}
-      input_map {{ key: "PACKETS" value: "PACKETS" }}
-      input_map {{ key: "PACKET_TIMING" value: "PACKET_TIMING" }}
-      input_map {{ key: "CHUNK" value: "CHUNK" }}
+{PACKET_MAPS}\
       output_map {{ key: "FRAMES" value: "frames" }}
       output_map {{ key: "TIMING" value: "decoded_timing" }}
       output_map {{ key: "FORMAT" value: "decoded_format" }}
