@@ -107,7 +107,13 @@ def test_what_stands_before_the_size_is_skipped_as_it_is_coded():
     unit = parameter_set(0, 1, 0, 0, NO, YES, *lists, 0, *order, *sizes, *told)
     assert b"\0\0\3" in unit
     assert read_h264_set(unit) == H264Parameters(
-        frames_only=True, size=(94, 60), full_range=True, color=(9, 16, 9), chroma=2
+        frames_only=True,
+        size=(94, 60),
+        frame_number_bits=4,
+        separate_planes=False,
+        full_range=True,
+        color=(9, 16, 9),
+        chroma=2,
     )
 
 
