@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
-import io
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from perf.clips import ROOT
 from perf.gpu_kernels import kernel_shares
-from perf.gpu_parts import HEIGHT, WIDTH, decode_rates, find_cupy, noise_clip, opened, rate
+from perf.gpu_parts import HEIGHT, WIDTH, decode_rates, find_cupy, gpu_side, noise_clip, opened, rate
 from perf.gpu_watch import crossed_bytes
 from perf.questions import Answer, NotRunError, Program
 
@@ -56,50 +54,34 @@ def copies() -> Answer:
 
 
 def dlpack_out() -> Answer:
-    """Whether decoded CUDA frames go to CuPy through DLPack without a copy, and equal those decoded in software."""
+    """Whether decoded CUDA frames go to CuPy through DLPack, and equal those decoded in software."""
     cupy = find_cupy()
-    from vireo_kernels import frames_shape, surface_to_frames
+    from vireo_kernels import frames_shape
     from vireo_server.decoder import write_row
+    from vireo_server.nvdec import Nvdec
+    from vireo_server.side import Border
 
-    clip = noise_clip()
+    clip, nvdec = noise_clip(), Nvdec(Border(gpu_side(), stage="decode"))
     shape = frames_shape(1, width=WIDTH, height=HEIGHT, pixel_format="nv12")[1:]
-    row, expected = cupy.empty(shape, np.uint8), np.empty(shape, np.uint8)
+    expected = np.empty(shape, np.uint8)
     found: Answer = {"frames": 0, "different": 0}
     with opened(clip, cuda=True) as container, opened(clip, cuda=False) as software:
         for frame, other in zip(container.decode(video=0), software.decode(video=0), strict=True):
-            luma, chroma = (cupy.from_dlpack(plane) for plane in frame.planes)
-            flat = cupy.lib.stride_tricks.as_strided(chroma, (HEIGHT // 2, WIDTH), (chroma.strides[0], 1))
-            surface_to_frames(luma, flat, out=row)
             write_row(other, expected)
             found["frames"] += 1
-            found["different"] += not np.array_equal(cupy.asnumpy(row), expected)
-            found["format"], found["pitch"] = frame.format.name, int(luma.strides[0])
+            found["different"] += not np.array_equal(cupy.asnumpy(nvdec.copy(frame).row), expected)
+            found["format"], found["pitch"] = frame.format.name, int(frame.planes[0].line_size)
             found["dlpack_device"] = [int(part) for part in frame.planes[0].__dlpack_device__()]
     return found
 
 
 def nvenc() -> Answer:
     """Which NVENC encoders take frames of the device through DLPack."""
-    cupy = find_cupy()
-    import av
-    from av.video.frame import CudaContext
+    find_cupy()
+    from vireo_server.encoder_options import NVENC
+    from vireo_server.nvenc import fault
 
-    found: Answer = {}
-    for name in ("h264_nvenc", "hevc_nvenc", "av1_nvenc"):
-        luma = cupy.full((HEIGHT, WIDTH), 100, np.uint8)
-        chroma = cupy.full((HEIGHT // 2, WIDTH // 2, 2), 128, np.uint8)
-        cupy.cuda.Stream.null.synchronize()
-        try:
-            frame = av.VideoFrame.from_dlpack((luma, chroma), format="nv12", cuda_context=CudaContext(0))
-            with av.open(io.BytesIO(), "w", format="matroska") as container:
-                stream = container.add_stream(name, rate=25)
-                stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "cuda"  # type: ignore[union-attr]
-                frame.pts, frame.time_base = 0, Fraction(1, 25)
-                packets = [*stream.encode(frame), *stream.encode(None)]  # type: ignore[union-attr]
-            found[name] = f"{sum(packet.size for packet in packets)} bytes"
-        except (av.FFmpegError, ValueError, RuntimeError, TypeError) as error:
-            found[name] = f"{type(error).__name__}: {error}"
-    return found
+    return {kind.name: fault(kind.name, kind.device_format, gpu_side()) or "works" for kind in NVENC.values()}
 
 
 def runtimes() -> Answer:

@@ -7,11 +7,14 @@ import io
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from perf.questions import Answer, NotRunError
+
+if TYPE_CHECKING:
+    from vireo_server.side import Side
 
 WIDTH, HEIGHT = 1920, 1080
 
@@ -28,6 +31,16 @@ def find_cupy() -> Any:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise NotRunError(f"there is no CUDA device: {error}") from error
     return cupy
+
+
+def gpu_side() -> Side:
+    """The side of a stage that works on the first GPU."""
+    from vireo_kernels.devices import Device
+    from vireo_server.side import Side
+
+    side = Side(device=Device(0))
+    side.enter()
+    return side
 
 
 def rate(cupy: Any, amount: float, run: Callable[[], Any], *, seconds: float = 0.0) -> float:
@@ -62,10 +75,11 @@ def noise_clip() -> bytes:
 def opened(clip: bytes, *, cuda: bool) -> Any:
     """A clip's container, decoded by NVDEC to frames of the device or in software; closed by its reader."""
     import av
-    from av.codec.hwaccel import HWAccel
+    from vireo_server.nvdec import hwaccel
 
-    hwaccel = HWAccel("cuda", device="0", allow_software_fallback=False, is_hw_owned=True) if cuda else None
-    container = av.open(io.BytesIO(clip), hwaccel=hwaccel)
+    if cuda:
+        find_cupy().cuda.Device(0).use()
+    container = av.open(io.BytesIO(clip), hwaccel=hwaccel(0, may_fall_back=False) if cuda else None)
     # Frame threads would each hold surfaces, of which NVDEC has fewer than 32.
     container.streams.video[0].thread_count = 1
     return container

@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-from vireo_kernels.layout import planes_to_frames
+from vireo_kernels.layout import planes_to_frames, surface_to_frames
 from vireo_media.description import StreamDescription
 from vireo_media.sampling import Sampler, Sampling
 
@@ -42,6 +42,9 @@ def warm_up(side: Side = HOST) -> None:
         row = np.zeros(frame_shape(width=16, height=16, pixel_format=layout), np.uint8)  # type: ignore[arg-type]
         chroma = np.zeros((8, 8), samples)
         planes_to_frames(np.zeros((16, 16), samples), chroma, chroma, out=row)
+        if not side.is_host:
+            surface, both = side.xp.zeros((16, 16), samples), side.xp.zeros((8, 16), samples)
+            surface_to_frames(surface, both, out=side.xp.zeros(row.shape, np.uint8))
 
 
 class DecodeStage(Stage):

@@ -77,9 +77,8 @@ class Nvdec:
 
     def create(self, codec: str) -> Any:
         """A codec context, not opened yet, that decodes on the GPU if it can. Raises av.FFmpegError."""
-        number = str(self._side.device.cuda)
-        hwaccel = HWAccel("cuda", device=number, allow_software_fallback=True, is_hw_owned=True, options=dict(_OPTIONS))
-        return av.CodecContext.create(codec, "r", hwaccel)
+        assert self._side.device.cuda is not None
+        return av.CodecContext.create(codec, "r", hwaccel(self._side.device.cuda, may_fall_back=True))
 
     @staticmethod
     def refusal(frame: av.VideoFrame, *, size: tuple[int, int]) -> str:
@@ -108,6 +107,17 @@ class Nvdec:
         surface_to_frames(luma, chroma.reshape(chroma.shape[0], -1), out=row)
         self._side.device.synchronize()
         return DevicePicture(row=row, pixel_format=layout)
+
+
+def hwaccel(number: int, *, may_fall_back: bool) -> HWAccel:
+    """libav's way to NVDEC of a CUDA device, whose context the thread must have made current (`Side.enter`)."""
+    return HWAccel(
+        "cuda",
+        device=str(number),
+        allow_software_fallback=may_fall_back,
+        is_hw_owned=True,
+        options=dict(_OPTIONS),
+    )
 
 
 class _Plane:

@@ -64,6 +64,7 @@ class DeviceArray:
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, key):
+        assert not isinstance(key, np.ndarray), "rows are named by an array of the device"
         return self._machine.wrapped(self._values[self._machine.bare(key)], base=self)
 
     def __setitem__(self, key, value):
@@ -207,6 +208,7 @@ class _Unseen:
         return True
 
     def __getitem__(self, key):
+        assert not isinstance(key, np.ndarray), "rows are named by an array of the device"
         return self
 
 

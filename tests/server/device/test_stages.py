@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from vireo_media.description import StreamDescription
 from vireo_media.testing import numbered_clip
+from vireo_server.decode_preprocess import DecodePreprocessStage
 from vireo_server.decoding import DecodeStage
 from vireo_server.encoding import EncodeStage
 from vireo_server.formats import SOURCE, Format, frame_shape
@@ -16,7 +17,13 @@ from vireo_server.interpolating import InterpolationStage
 from vireo_server.likeness import Look
 from vireo_server.preprocessing import PreprocessStage
 from vireo_server.sequences import Streams
-from vireo_server.settings import DecodeSettings, EncodeSettings, PreprocessSettings, ToneMappingSettings
+from vireo_server.settings import (
+    DecodePreprocessSettings,
+    DecodeSettings,
+    EncodeSettings,
+    PreprocessSettings,
+    ToneMappingSettings,
+)
 from vireo_server.side import HOST, Border
 from vireo_server.tags import resolve
 from vireo_server.tone_mapping import ToneMappingStage
@@ -212,3 +219,16 @@ def test_pictures_that_a_script_made_on_the_host_are_encoded_there(coded, machin
     report, _ = coded(side, network=lambda pictures: machine.look(pictures).copy())
     assert report["crossed"]["encode"] == NOTHING
     assert machine.crossed["to_host"] == 0
+
+
+def test_decode_and_preprocess_in_one_process(answer, clip, check_same, machine, side, text):
+    settings = DecodePreprocessSettings(size="24x16", channels="luma")
+    given = {**clip, "STREAM": text(clip["STREAM"])}
+    streams = Streams(lambda: None, name="decode", idle_seconds=9)
+    host = answer(DecodePreprocessStage(settings, streams), given)
+    device = answer(DecodePreprocessStage(settings, streams, side), given)
+    check_same(host, device)
+    report = report_of(device)
+    assert report["decoder"] == {"name": "software", "why": "nvdec=off"}
+    assert report["crossed"]["preprocess"] == NOTHING
+    assert report["crossed"]["decode"] == machine.crossed == {"to_device": 12 * 160 * 144, "to_host": 0}
