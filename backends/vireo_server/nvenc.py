@@ -67,5 +67,10 @@ def _fault(name: str, pixel_format: str, side: Side) -> str:
 
 
 def _imported(planes: tuple[Pixels, Pixels], layout: str, number: int) -> av.VideoFrame:
-    context = CudaContext(number, primary_ctx=False, current_ctx=True)
-    return av.VideoFrame.from_dlpack(planes, format=layout, cuda_context=context)
+    return av.VideoFrame.from_dlpack(planes, format=layout, cuda_context=_context(number))
+
+
+@cache
+def _context(number: int) -> CudaContext:
+    """libav's view of the context that CuPy made; one for all pictures, since each would load the driver anew."""
+    return CudaContext(number, primary_ctx=False, current_ctx=True)

@@ -94,7 +94,9 @@ def side_of(args: Mapping[str, str], *, stage: str, share: float = 1.0) -> Side:
     except (ImportError, RuntimeError) as error:
         log_warning(f"{args['model_name']}: Triton placed it on GPU {number}, but it works on the host: {error}")
         return Side(count=count)
-    return Side(device=Device(number), count=count)
+    side = Side(device=Device(number), count=count)
+    side.enter()
+    return side
 
 
 class Border:

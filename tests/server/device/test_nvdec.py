@@ -26,10 +26,10 @@ GPUS = {"T4": "7.5", "A100": "8.0", "A10": "8.6", "L4": "8.9", "H100": "9.0", "H
 class Surface:
     """A frame as NVDEC gives it: `format` says cuda, `sw_format` what it is."""
 
-    def __init__(self, frame, layout):
+    def __init__(self, frame, layout, uncropped):
         self._frame = frame.reformat(format=layout)
-        self.format, self.sw_format = av.VideoFormat("nv12"), self._frame.format
-        self.format = SimpleNamespace(name="cuda")
+        self.width, self.height = frame.width + uncropped, frame.height
+        self.format, self.sw_format = SimpleNamespace(name="cuda"), self._frame.format
 
     def __getattr__(self, name):
         return getattr(self._frame, name)
@@ -38,9 +38,11 @@ class Surface:
 class Hardware:
     """A codec context that decodes in software; `gives` is the layout, None where libav fell back by itself."""
 
-    def __init__(self, codec, *, gives, fails_at=None):
+    def __init__(self, codec, *, gives, fails_at=None, uncropped=0):
         name = {"av1": "libdav1d"}.get(codec, codec)
-        self.__dict__.update(_real=av.CodecContext.create(name, "r"), _gives=gives, _fails_at=fails_at, _count=0)
+        self.__dict__.update(
+            _real=av.CodecContext.create(name, "r"), _gives=gives, _fails_at=fails_at, _count=0, _uncropped=uncropped
+        )
 
     def __setattr__(self, name, value):
         setattr(self._real, name, value)
@@ -54,7 +56,7 @@ class Hardware:
         if self._count == self._fails_at:
             raise av.error.InvalidDataError(1094995529, "NVDEC says no")
         frames = self._real.decode(packet)
-        return frames if self._gives is None else [Surface(frame, self._gives) for frame in frames]
+        return frames if self._gives is None else [Surface(frame, self._gives, self._uncropped) for frame in frames]
 
 
 @pytest.fixture
@@ -73,10 +75,10 @@ def border(machine, side):
 def hardware(monkeypatch, machine):
     """`hardware(gives="nv12", capability="8.9")`: what NVDEC is."""
 
-    def make(*, gives="nv12", capability="8.9", fails_at=None):
+    def make(*, gives="nv12", capability="8.9", **nature):
         device = SimpleNamespace(compute_capability=capability.replace(".", ""))
         machine.cuda.Device = lambda number: type("D", (machine.device,), vars(device))()
-        monkeypatch.setattr(Nvdec, "create", lambda self, codec: Hardware(codec, gives=gives, fails_at=fails_at))
+        monkeypatch.setattr(Nvdec, "create", lambda self, codec: Hardware(codec, gives=gives, **nature))
 
     return make
 
@@ -194,6 +196,7 @@ def test_ten_bits(hardware, border, tmp_path):
     [
         ({"gives": None}, "NVDEC of this GPU does not take it (yuv420p)"),
         ({"gives": "yuv444p"}, "NVDEC gives it as yuv444p; FRAMES are 4:2:0 of 8 or 10 bit"),
+        ({"uncropped": 2}, "the stream crops its pictures at the left or at the top, which is done in software"),
         ({"fails_at": 1}, "NVDEC failed: NVDEC says no"),
         ({"fails_at": 3}, "NVDEC failed: NVDEC says no"),
     ],
