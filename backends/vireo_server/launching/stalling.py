@@ -7,9 +7,10 @@ so busy, was paused, or the stage is stopped. Then it waits for the end of that 
 message of Triton's: for ever, and with as many such as it has threads that load, nothing else is loaded either. So does
 a stage that waits for a lock nobody gives back. A second start hardly ever comes to the same.
 
-So the kernel is asked what the processes do that are not loaded yet: one that computes, or waits for its turn on a
-processor or for a disk, gets on. Life signs, which a stage may give while it is loaded, take a thousandth of a
-processor, Triton itself half a hundredth.
+So the kernel is asked what the processes do that are not loaded yet: one that computes, or waits for a disk, or has a
+thread that always waits for its turn on a processor, gets on. Life signs, which a stage may give while it is loaded,
+take a thousandth of a processor, Triton itself half a hundredth; such threads wait for their turn too where many do,
+but not always.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,19 +29,19 @@ from vireo_server.launching.stages import Stage, descendants, running_stages
 STACKS_SIGNAL = signal.SIGUSR1
 """Makes a stage write where each of its threads is; see `backends.py`."""
 
-_LOOK_SECONDS = 1.0
+_LOOKS, _LOOK_SECONDS = 3, 5.0
 _BUSY_SHARE = 0.02
-_QUEUED_SHARE = 0.5
+_QUEUED_SHARE = 0.9
 _WRITING_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class _Work:
-    """Seconds that the threads of a process computed, and that they were ready to but had no processor; whether one
-    waits for a disk."""
+    """Seconds that the threads of a process computed; those that each was ready to but had no processor, by its id;
+    whether one waits for a disk."""
 
     computed: float
-    queued: float
+    queued: Mapping[int, float]
     waits_for_disk: bool
 
 
@@ -55,6 +57,7 @@ class StallWatch:
 
     def __init__(self, server_pid: int, log: ServerLog, *, seconds: float, serves: bool = False) -> None:
         self._server_pid, self._log, self._seconds, self._serves = server_pid, log, seconds, serves
+        self._every = min(_LOOK_SECONDS, seconds / _LOOKS)
         self._work: dict[int, _Work] = {}
         self._lines = -1
         self._looked = self._moved = time.monotonic()
@@ -62,13 +65,13 @@ class StallWatch:
     def stands_still(self) -> bool:
         """Say whether nothing has happened for so long; to be asked again and again."""
         now = time.monotonic()
-        if now - self._looked < _LOOK_SECONDS:
+        if now - self._looked < self._every:
             return False
         before, self._work = self._work, self._read()
         lines, self._lines = self._lines, 0 if self._serves else self._log.lines
         between, self._looked = now - self._looked, now
         # Where this process itself did not run, a paused container say, neither did the others.
-        paused = between > self._seconds / 2 + _LOOK_SECONDS
+        paused = between > self._seconds / 2 + self._every
         changed = lines != self._lines or before.keys() != self._work.keys()
         if paused or changed or any(_gets_on(before[pid], work, between) for pid, work in self._work.items()):
             self._moved = now
@@ -111,22 +114,22 @@ def _gets_on(before: _Work, now: _Work, seconds: float) -> bool:
     return (
         now.waits_for_disk
         or now.computed - before.computed > _BUSY_SHARE * seconds
-        or now.queued - before.queued > _QUEUED_SHARE * seconds
+        or any(now.queued[task] - before.queued.get(task, 0.0) > _QUEUED_SHARE * seconds for task in now.queued)
     )
 
 
 def _work(pid: int) -> _Work | None:
     """None of a process that has ended."""
-    computed = queued = 0
-    waits = False
+    computed, queued, waits = 0.0, {}, False
     try:
         for task in Path(f"/proc/{pid}/task").iterdir():
             with suppress(FileNotFoundError, ProcessLookupError):
                 # Documentation/scheduler/sched-stats: nanoseconds on a processor, and waiting for one.
                 on, ready, _ = (task / "schedstat").read_text(encoding="ascii").split()
-                computed, queued = computed + int(on), queued + int(ready)
+                computed += int(on) / 1e9
+                queued[int(task.name)] = int(ready) / 1e9
                 state = (task / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
                 waits = waits or state == "D"
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return _Work(computed=computed / 1e9, queued=queued / 1e9, waits_for_disk=waits)
+    return _Work(computed=computed, queued=queued, waits_for_disk=waits)
