@@ -16,13 +16,16 @@ from vireo_server.services import read_parameter
 from vireo_server.settings import NetworkSettings, convert_setting
 
 
-def build_service(service: str, *, repository: Path, capabilities: Sequence[str]) -> list[Path]:
+def build_service(
+    service: str, *, repository: Path, capabilities: Sequence[str], note: Callable[[str], None] = lambda text: None
+) -> list[Path]:
     """Build an engine for each network of a service, into its version folder, where the runtime looks first.
 
     Args:
         service: its name in the repository.
         repository: the model repository.
         capabilities: of the GPUs, as '8.9'; one engine serves all of them.
+        note: is told what is being built, which may take half a minute.
 
     Returns:
         The files that were written.
@@ -49,7 +52,8 @@ def build_service(service: str, *, repository: Path, capabilities: Sequence[str]
             )
             model, engine, _ = network.prepared(library.name)
             path = engine_file(version, engine_key(model, engine, library=library), capabilities)
-            path.write_bytes(build_engine(model, engine, library=library, capabilities=capabilities))
+            note(f"building {path}")
+            path.write_bytes(build_engine(model, engine, library=library, capabilities=capabilities, note=note))
             written.append(path)
     return written
 
@@ -62,12 +66,12 @@ def build_command(
     try:
         if not capabilities:
             raise SettingError("--compute-capability is empty; give one or more, as in 8.9,12.0")
-        written = build_service(service, repository=repository, capabilities=capabilities)
+        written = build_service(service, repository=repository, capabilities=capabilities, note=say)
     except (SettingError, OSError) as error:
         print(f"vireo: build: {error}", file=sys.stderr)
         return 1
     for path in written:
-        say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+        say(f"wrote {path.name} ({path.stat().st_size / 1e6:.1f} MB)")
     say("networks with runtime auto or tensorrt_rtx load it on such a GPU instead of building one")
     return 0
 

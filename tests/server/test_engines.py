@@ -340,3 +340,15 @@ def test_the_command_says_what_is_wrong(arguments, said):
     done = typer.testing.CliRunner().invoke(command_line._app, ["build", *arguments, "--repository", repository])
     assert done.exit_code == 1
     assert said in done.stderr
+
+
+def test_the_command_says_what_it_builds_and_where_it_lies(tmp_path):
+    shutil.copytree(SHIPPED / "features_network", tmp_path / "features_network")
+    arguments = ["build", "features", "--compute-capability", "8.9,12.0", "--repository", str(tmp_path)]
+    done = typer.testing.CliRunner().invoke(command_line._app, arguments)
+    assert done.exit_code == 0, done.stderr
+    (path,) = tmp_path.glob("*/1/*.sm89-sm120.engine")
+    building, wrote, then = done.stdout.splitlines()
+    assert building == f"building {path}"
+    assert wrote.startswith(f"wrote {path.name} (")
+    assert "runtime auto or tensorrt_rtx load it" in then
