@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from vireo_server.choosing import CUPY, GPU_RUNTIMES, HOPPER, NVENC, Choice, choose, runtime_fault
+from vireo_server.choosing import CPU, CUPY, GPU_RUNTIMES, HOPPER, NVENC, Choice, choose, runtime_fault
 from vireo_server.errors import SettingError
 from vireo_server.launching.errors import LaunchError
 from vireo_server.launching.repository import Repository, read_repository
@@ -38,10 +38,12 @@ def uses(machine: Machine, repository: Repository) -> list[Uses]:
     """What each service of a repository would use."""
     found = []
     for service in repository.services:
-        networks, fault, choice = [], "", replace(choose(machine), network="")
+        networks, fault, choice, by_nvdec = [], "", replace(choose(machine), network=""), True
         for model in repository.steps_by_ensemble.get(service, ()):
             config = repository.folder / model / "config.pbtxt"
             text = config.read_text(encoding="utf-8")
+            # NVDEC does not tell how coarsely a picture was quantised.
+            by_nvdec = by_nvdec and "quantizer_step" not in (read_parameter(config, "condition") or "")
             if 'backend: "script"' in text:
                 networks.append(f"the script {model}")
             if 'backend: "network"' in text:
@@ -49,6 +51,8 @@ def uses(machine: Machine, repository: Repository) -> list[Uses]:
                 choice = choose(machine, runtime=runtime)
                 networks.append(f"{model} by {choice.network or runtime}")
                 fault = fault or _runtime_fault(machine, runtime)
+        if not by_nvdec:
+            choice = replace(choice, decode=dict.fromkeys(choice.decode, CPU))
         network = ", ".join(networks) or "no network"
         found.append(Uses(service=service, network=network, choice=choice, fault=fault))
     return found

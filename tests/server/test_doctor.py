@@ -158,6 +158,8 @@ def test_the_report_tells_the_gpu_its_codecs_and_each_service(repository):
     (upscale,) = [one for one in values["services"] if one["service"] == "super_resolution"]
     assert upscale["choice"]["network"] == "tensorrt_rtx"
     assert upscale["choice"]["decode"]["av1"] == "NVDEC"
+    (restoration,) = [one for one in values["services"] if one["service"] == "restoration"]
+    assert set(restoration["choice"]["decode"].values()) == {"CPU"}  # it must know how pictures were quantised
 
 
 def test_this_machine_as_it_is():
