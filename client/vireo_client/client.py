@@ -53,7 +53,6 @@ from vireo_client.transport import GrpcTransport, Transport
 __all__ = ["Client", "RunResult"]
 
 _MOST_IN_FLIGHT = 4
-_IN_FLIGHT_A_SERVER = 2
 _SERVICE = "the service"
 
 
@@ -176,7 +175,7 @@ class Client:
         format = check_output(path, overwrite=overwrite)
         if isinstance(input, str | os.PathLike) and path.exists() and Path(input).exists() and path.samefile(input):
             raise OutputError(f"output {str(path)!r} is the input itself; choose another name")
-        in_flight = self._in_flight(segments_in_flight)
+        _check_in_flight(segments_in_flight)
         video = probe(MediaSource(input))
         request = request_id or secrets.token_hex(4)
         kept = None if overwrite else (kept_job(path) or {}).get(_SERVICE)
@@ -200,7 +199,7 @@ class Client:
                     stream=stream,
                     journal=journal,
                     counter=ProgressCounter(progress, frames_total=_frames_total(video, rule)),
-                    in_flight=in_flight,
+                    in_flight=self._in_flight(segments_in_flight, description, stream),
                     chunk_packets=chunk_packets,
                     patience=self._patience,
                     request=request,
@@ -256,7 +255,7 @@ class Client:
 
         Raises VireoError: InputError, OptionError before anything is sent; ServiceError.
         """
-        in_flight = self._in_flight(segments_in_flight)
+        _check_in_flight(segments_in_flight)
         video = probe(MediaSource(input), for_numbers=True)
         request = request_id or secrets.token_hex(4)
         transports, skipped, description, text = self._read_service(service, version=version, run=request, kept=None)
@@ -270,7 +269,7 @@ class Client:
                 stream=stream,
                 journal=store,
                 counter=ProgressCounter(progress, frames_total=None),
-                in_flight=in_flight,
+                in_flight=self._in_flight(segments_in_flight, description, stream),
                 chunk_packets=chunk_packets,
                 patience=self._patience,
                 request=request,
@@ -308,12 +307,13 @@ class Client:
         pause = self._patience.first_pause_seconds
         return Servers(transports, service.name, description=text, skipped=skipped, first_pause=pause)
 
-    def _in_flight(self, wanted: int | None) -> int:
-        if wanted is None:
-            return min(_IN_FLIGHT_A_SERVER * len(self._transports), _MOST_IN_FLIGHT)
-        if wanted < 1:
-            raise OptionError(f"client: segments_in_flight cannot be {wanted!r}; allowed is 1 or more")
-        return wanted
+    def _in_flight(self, wanted: int | None, service: ServiceDescription, stream: StreamDescription) -> int:
+        return wanted or min(service.segments_in_flight(stream) * len(self._transports), _MOST_IN_FLIGHT)
+
+
+def _check_in_flight(wanted: int | None) -> None:
+    if wanted is not None and wanted < 1:
+        raise OptionError(f"client: segments_in_flight cannot be {wanted!r}; allowed is 1 or more")
 
 
 def _prepare(

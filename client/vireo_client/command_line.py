@@ -488,6 +488,9 @@ def compare(
     """Two videos in one page: a slider over frames of the same times, their difference, PSNR and SSIM, and tags."""
     if output is None and png is None:
         raise typer.BadParameter("say where to write: -o page.html, --png sheet.png or both", param_hint="-o")
+    for path, hint, allowed in ((output, "-o", (".html", ".htm")), (png, "--png", (".png",))):
+        if path is not None and path.suffix.lower() not in allowed:
+            raise typer.BadParameter(f"{str(path)!r} is allowed to end in {' or '.join(allowed)} only", param_hint=hint)
     with _errors():
         from vireo_client.comparison import compare as compared
         from vireo_client.comparison import parse_times

@@ -2,14 +2,17 @@
 """Two versions of a video side by side: frames of the same times, how far they are apart, what each of them is."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import Colorspace
+from vireo_media.container import MediaSource
 from vireo_media.errors import InputError
+from vireo_media.probing import probe
 from vireo_media.times import clock
 
 __all__ = ["Comparison", "Curve", "Moment", "Video", "compare", "parse_times"]
@@ -17,23 +20,31 @@ __all__ = ["Comparison", "Curve", "Moment", "Video", "compare", "parse_times"]
 _Luma = npt.NDArray[np.float64]
 
 _SAME_TIME_SECONDS = 0.0005
+_HDR = ("smpte2084", "arib-std-b67")
+#: The same as libav's numbers -> the kernels' names.
+_HDR_CURVES = {16: "pq", 18: "hlg"}
+_UNTAGGED = 2
 #: SWS_BILINEAR | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND | SWS_BITEXACT: the exact path of libav's scaler.
 _EXACT = 2 | 0x2000 | 0x40000 | 0x80000
 
 
 @dataclass(frozen=True)
 class Video:
-    """What a file says of itself: (name, value) pairs for people, and the size of its pictures."""
+    """What a file says of itself: (name, value) pairs for people, its pictures' size, and whether they are HDR."""
 
     path: str
     facts: tuple[tuple[str, str], ...]
     width: int
     height: int
+    is_hdr: bool
 
 
 @dataclass(frozen=True)
 class Moment:
-    """The pictures shown `seconds` after the first one, (H, W, 3) uint8 RGB by each video's own tags."""
+    """The pictures shown `seconds` after the first one, (H, W, 3) uint8 RGB by each video's own tags.
+
+    HDR is shown as light of SDR, 203 cd/m2 as white (BT.2408); what is brighter is clipped.
+    """
 
     seconds: float
     before: npt.NDArray[np.uint8]
@@ -51,12 +62,21 @@ class Curve:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that a page shows; `curve` is None where the pictures' sizes differ."""
+    """All that a page shows; `curve` is None where `apart` says why numbers would mean nothing."""
 
     before: Video
     after: Video
     moments: tuple[Moment, ...]
     curve: Curve | None
+
+    @property
+    def apart(self) -> str | None:
+        """What keeps the two from being compared pixel by pixel, in words."""
+        before, after = self.before, self.after
+        if (before.width, before.height) != (after.width, after.height):
+            sizes = f"{before.width} x {before.height} and {after.width} x {after.height}"
+            return f"the pictures have different sizes, {sizes}"
+        return "one is HDR and the other is not" if before.is_hdr != after.is_hdr else None
 
 
 def parse_times(text: str) -> list[float]:
@@ -82,12 +102,12 @@ def compare(before: Path, after: Path, *, at: Sequence[float]) -> Comparison:
     Raises InputError where a file has no video or ends before one of the times.
     """
     videos = _describe(before), _describe(after)
-    same_size = (videos[0].width, videos[0].height) == (videos[1].width, videos[1].height)
     moments = [
         Moment(seconds, one, two)
         for seconds, one, two in zip(at, _pictures(before, at), _pictures(after, at), strict=True)
     ]
-    return Comparison(*videos, tuple(moments), _curve(before, after) if same_size else None)
+    found = Comparison(*videos, tuple(moments), None)
+    return found if found.apart else replace(found, curve=_curve(before, after))
 
 
 def _describe(path: Path) -> Video:
@@ -95,7 +115,7 @@ def _describe(path: Path) -> Video:
         stream = container.streams.video[0]
         context = stream.codec_context
         seconds = float(container.duration or 0) / av.time_base
-        size = path.stat().st_size
+        size, color = path.stat().st_size, probe(MediaSource(path)).description.color
         facts = [
             ("size", f"{context.width} x {context.height}"),
             ("codec", f"{context.codec.canonical_name}, {context.pix_fmt}"),
@@ -103,16 +123,10 @@ def _describe(path: Path) -> Video:
             ("duration", clock(seconds)),
             ("bit rate", f"{size * 8 / seconds / 1000:.0f} kbit/s" if seconds else "unknown"),
             ("file", f"{size / 1e6:.2f} MB"),
-            ("matrix", _name(context.colorspace)),
-            ("range", _name(context.color_range)),
-            ("transfer", _name(context.color_trc)),
-            ("primaries", _name(context.color_primaries)),
+            *((name, color.get(name) or "not said") for name in ("matrix", "range", "transfer", "primaries")),
         ]
-        return Video(path.name, tuple(facts), context.width, context.height)
-
-
-def _name(tag: Any) -> str:
-    return str(getattr(tag, "name", tag)).lower()
+        is_hdr = color.get("transfer") in _HDR
+        return Video(path.name, tuple(facts), context.width, context.height, is_hdr)
 
 
 def _open(path: Path) -> Any:
@@ -155,7 +169,22 @@ def _pictures(path: Path, at: Sequence[float]) -> list[npt.NDArray[np.uint8]]:
 
 
 def _rgb(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
-    return np.asarray(frame.reformat(format="rgb24", interpolation=_EXACT).to_ndarray(), np.uint8)
+    # The same rule as the services have for untagged streams; libav takes BT.601 for all.
+    large = frame.width >= 1280 or frame.height > 576
+    source = (Colorspace.ITU709 if large else Colorspace.ITU601) if frame.colorspace == _UNTAGGED else None
+    curve = _HDR_CURVES.get(frame.color_trc)
+    rgb = frame.reformat(format="rgb48le" if curve else "rgb24", interpolation=_EXACT, src_colorspace=source)
+    return _light_of_sdr(rgb.to_ndarray(), curve=curve) if curve else np.asarray(rgb.to_ndarray(), np.uint8)
+
+
+def _light_of_sdr(rgb: npt.NDArray[Any], *, curve: Any) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) of PQ or HLG and BT.2020 primaries as SDR."""
+    from vireo_kernels.tone_mapping import hdr_to_sdr
+    from vireo_kernels.transfer import LightSpec
+
+    source = LightSpec(curve=curve, primaries="bt2020")
+    sdr = hdr_to_sdr(np.ascontiguousarray(rgb[np.newaxis]), method="direct", source=source, layout="interleaved")
+    return np.asarray((sdr[0].astype(np.uint32) * 255 + 32767) // 65535, np.uint8)
 
 
 def _curve(before: Path, after: Path) -> Curve:

@@ -91,7 +91,7 @@ def page(comparison: Comparison) -> str:
 <div class="view"><img alt="before"><img class="after" alt="after">
 <span class="label" style="left:.5em">before</span><span class="label" style="right:.5em">after</span></div>
 <input id="cut" type="range" min="0" max="100" step="0.1" aria-label="how much of the picture is the one before">
-{_curves(comparison)}
+{_shown(comparison)}{_curves(comparison)}
 {_table(comparison.before, comparison.after)}
 <div hidden>{pictures}</div>
 <script>{_SCRIPT}</script>
@@ -138,12 +138,15 @@ def _data(picture: _Picture) -> str:
     return "data:image/png;base64," + base64.b64encode(_png(picture)).decode("ascii")
 
 
+def _shown(comparison: Comparison) -> str:
+    hdr = comparison.before.is_hdr or comparison.after.is_hdr
+    return "<p>HDR is shown with 203 cd/m&sup2; as white; what is brighter is clipped.</p>" if hdr else ""
+
+
 def _curves(comparison: Comparison) -> str:
     curve = comparison.curve
     if curve is None:
-        before, after = comparison.before, comparison.after
-        sizes = f"{before.width} x {before.height} and {after.width} x {after.height}"
-        return f"<p>No PSNR and SSIM: the pictures have different sizes, {sizes}.</p>"
+        return f"<p>No PSNR and SSIM: {comparison.apart}.</p>"
     if not curve.seconds:
         return "<p>No PSNR and SSIM: the videos have no pictures at the same times.</p>"
     mean_psnr, mean_ssim = float(np.mean(curve.psnr)), float(np.mean(curve.ssim))

@@ -28,6 +28,9 @@ _CHUNK_PACKETS = 8
 ServiceKind = Literal["transformation", "extraction"]
 DynamicRange = Literal["sdr", "hdr"]
 
+_LARGE = 4
+"""A picture of so many times the pixels of a request is large."""
+
 _JSON_TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -148,6 +151,14 @@ class ServiceDescription:
         if self.chunk_pixels is None:
             return most
         return min(most, max(1, self.chunk_pixels // (stream.width * stream.height)))
+
+    def segments_in_flight(self, stream: StreamDescription) -> int:
+        """How many segments of `stream` keep a server busy: 2; 1 where every picture is work for all its cores.
+
+        Each has an encoder of its own, and those hold dozens of pictures.
+        """
+        large = self.chunk_pixels is not None and stream.width * stream.height >= _LARGE * self.chunk_pixels
+        return 1 if large else 2
 
     def check_stream(self, stream: StreamDescription) -> None:
         """Refuse, before a byte is sent, what the service would refuse. Raises InputError, OptionError."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -78,6 +79,48 @@ def test_another_size_has_pictures_and_no_curves(videos, tmp_path):
     assert "different sizes, 96 x 64 and 192 x 128" in page(found)
 
 
+def test_hdr_is_shown_as_light_beside_sdr_and_not_compared_by_numbers(tmp_path):
+    """203 cd/m2 in PQ are SDR's white."""
+    sdr, hdr = write(tmp_path / "sdr.mkv"), tmp_path / "hdr.mkv"
+    with av.open(str(hdr), "w") as container:
+        stream = container.add_stream("ffv1", rate=4)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p10le"
+        context = stream.codec_context
+        context.color_range, context.colorspace, context.color_trc, context.color_primaries = 1, 9, 16, 9
+        frame = av.VideoFrame(96, 64, "yuv420p10le")
+        for plane, value in zip(frame.planes, (573, 512, 512), strict=True):
+            plane.update(np.full((plane.height, plane.line_size // 2), value, np.uint16).tobytes())
+        frame.pts, frame.time_base = 0, Fraction(1, 4)
+        frame.color_trc, frame.colorspace, frame.color_primaries, frame.color_range = 16, 9, 9, 1
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    found = compare(sdr, hdr, at=[0])
+    assert found.moments[0].after.min() >= 252
+    assert found.curve is None
+    assert "No PSNR and SSIM: one is HDR and the other is not" in page(found)
+    assert "HDR is shown with 203 cd/m&sup2; as white" in page(found)
+    assert ("transfer", "smpte2084") in found.after.facts
+    both = compare(hdr, hdr, at=[0])
+    assert set(both.curve.psnr) == {100}
+
+
+@pytest.mark.parametrize(("size", "matrix"), [((1280, 64), 1), ((96, 64), 6)])
+def test_a_video_without_tags_has_the_colours_that_the_services_give_it(tmp_path, size, matrix):
+    tagged, untagged = tmp_path / "tagged.mkv", tmp_path / "untagged.mkv"
+    for path, tag in ((tagged, matrix), (untagged, 2)):
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("ffv1", rate=4)
+            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+            stream.codec_context.color_range, stream.codec_context.colorspace = 1, tag
+            frame = av.VideoFrame(*size, "yuv420p")
+            for plane, value in zip(frame.planes, (90, 80, 200), strict=True):
+                plane.update(bytes([value]) * plane.buffer_size)
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    (moment,) = compare(tagged, untagged, at=[0]).moments
+    assert np.array_equal(moment.before, moment.after)
+
+
 @pytest.mark.parametrize(("text", "times"), [("0", [0]), ("1.5,00:01:20", [1.5, 80]), ("2:03", [123])])
 def test_times_as_people_write_them(text, times):
     assert parse_times(text) == times
@@ -105,9 +148,13 @@ def test_the_command_writes_both_and_its_errors_are_messages(videos, tmp_path):
         ([before, after, "--at", "99", "-o", html], "ends at 3.000 s; --at has 99"),
         ([before, str(tmp_path), "-o", html], "cannot be read as a video"),
         ([before, after, "-o", tmp_path / "none" / "page.html"], "choose a place that can be written"),
+        ([before, after, "-o", before], "is allowed to end in .html or .htm only"),
+        ([before, after, "--png", after], "is allowed to end in .png only"),
     ):
+        content = Path(before).read_bytes()
         done = subprocess.run([*VIREO, "compare", *arguments], capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stdout) == (1, "")
+        assert (done.returncode, done.stdout) == (2 if "only" in said else 1, "")
+        assert Path(before).read_bytes() == content
         assert said in done.stderr
         assert "Traceback" not in done.stderr
 

@@ -197,6 +197,12 @@ def test_chunks_are_8_packets_and_fewer_for_large_pictures() -> None:
     assert replace(SERVICE, max_packets=3, chunk_pixels=None).chunk_packets(STREAM) == 3
 
 
+def test_of_large_pictures_a_server_works_on_one_segment_at_a_time() -> None:
+    sizes = [SERVICE.segments_in_flight(replace(STREAM, width=width, height=10)) for width in (1, 1599, 1600, 10_000)]
+    assert sizes == [2, 2, 1, 1]
+    assert replace(SERVICE, chunk_pixels=None).segments_in_flight(replace(STREAM, width=10_000, height=10_000)) == 2
+
+
 def test_a_picture_over_the_limit_is_refused() -> None:
     SERVICE.check_stream(replace(STREAM, width=100, height=10))
     with pytest.raises(InputError, match=r"101x10 = 1010 pixels; allowed are 1000 \(max_pixels"):
