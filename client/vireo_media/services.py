@@ -28,6 +28,9 @@ _CHUNK_PACKETS = 8
 ServiceKind = Literal["transformation", "extraction"]
 DynamicRange = Literal["sdr", "hdr"]
 
+_EIGHT_BIT = ("vp9",)
+"""Encoders that keep no 10 bit."""
+
 _LARGE = 4
 """A picture of so many times the pixels of a request is large."""
 
@@ -185,6 +188,13 @@ class ServiceDescription:
             raise InputError(
                 f"service {self.name!r}: the source is {'SDR' if self.source == 'hdr' else 'HDR'}, its transfer is "
                 f"{transfer or 'untagged'!r}; allowed is {wanted}; choose another service, or mend the source's tags"
+            )
+        codec = stream.encoder.get("codec")
+        if transfer in HDR_TRANSFERS and self.source != "hdr" and codec in _EIGHT_BIT:
+            raise OptionError(
+                f"service {self.name!r}: option 'codec' cannot be {codec!r}: the source is HDR ({transfer}), which "
+                "stays so and needs 10 bit; allowed are 'h264', 'hevc', 'av1', 'ffv1'; choose one, or make SDR of it "
+                "with hdr_to_sdr"
             )
 
     def serving(self, options: Mapping[str, Any]) -> str:

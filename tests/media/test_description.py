@@ -287,6 +287,17 @@ def test_a_source_of_the_other_dynamic_range_is_refused(source: DynamicRange, tr
         replace(SERVICE, source=source).check_stream(stream)
 
 
+def test_8_bit_of_hdr_is_refused_but_where_it_becomes_sdr() -> None:
+    hdr = replace(STREAM, width=16, height=9, color={**STREAM.color, "transfer": "smpte2084"}, encoder={"codec": "vp9"})
+    with pytest.raises(
+        OptionError, match=r"'codec' cannot be 'vp9': the source is HDR \(smpte2084\), .* 'h264', 'hevc'"
+    ):
+        SERVICE.check_stream(hdr)
+    SERVICE.check_stream(replace(hdr, encoder={"codec": "hevc"}))
+    SERVICE.check_stream(replace(hdr, color={**STREAM.color, "transfer": "bt709"}))
+    replace(SERVICE, source="hdr").check_stream(hdr)
+
+
 def test_a_service_may_allow_less_than_the_encoders_do() -> None:
     service = replace(SERVICE, encoder={"codec": {"enum": ["hevc", "av1"], "description": "10 bit only"}})
     for default, taken in (("h264", "hevc"), ("av1", "av1")):
