@@ -16,8 +16,14 @@ from typing import Any
 
 from vireo_server.errors import SettingError
 from vireo_server.services import read_parameter
+from vireo_server.settings import NetworkSettings, PreprocessSettings
 from vireo_server.templates import ensemble, preprocess
 
+_PLAIN = {
+    "preprocess": (PreprocessSettings(), ("bits", "slots", "gives", "size", "window", "channels", "rotation")),
+    "network": (NetworkSettings(), ("bits", "interface")),
+}
+"""What must be as it is by default, since the pictures of one network are the input of the next."""
 _SMALLEST = ("max_packets", "max_rows", "chunk_pixels", "max_pixels")
 
 
@@ -39,7 +45,13 @@ def chain(name: str, services: Sequence[str], *, repository: Path) -> dict[str, 
     """
     if len(services) < 2:
         raise SettingError(f"a chain of {list(services)!r} is none; name two services or more, as --chain first,second")
-    links = [_link(service, repository=repository) for service in services]
+    links = [_link(service.strip(), repository=repository) for service in services]
+    only = next((link for link in links[1:] if link.description.get("picture_size")), None)
+    if only is not None:
+        raise SettingError(
+            f"{only.network} takes pictures of one size alone and can only be the first of a chain; export it with "
+            "free height and width"
+        )
     told = [link for link in links if link.condition]
     if len(told) > 1:
         raise SettingError(
@@ -62,13 +74,28 @@ def _link(service: str, *, repository: Path) -> _Link:
         repository / model / "config.pbtxt" for model in (service, f"{service}_preprocess", f"{service}_network")
     ]
     missing = next((path for path in configs if not path.is_file()), None)
-    if missing is not None:
+    reason = f"there is no {str(missing)!r}" if missing is not None else _why_not(*configs)
+    if reason is not None:
         raise SettingError(
-            f"{service!r} cannot be part of a chain: there is no {str(missing)!r}; a chain is made of services with a "
-            "network (vireo new --onnx)"
+            f"{service!r} cannot be part of a chain: {reason}; a chain is made of services with a network that takes a "
+            "picture and gives one (vireo new --onnx)"
         )
     parameters = [read_parameter(configs[0], "vireo"), read_parameter(configs[1], "condition")]
     return _Link(f"{service}_network", parameters[1] or "", json.loads(parameters[0] or "{}"))
+
+
+def _why_not(service: Path, preprocess: Path, network: Path) -> str | None:
+    """What keeps a service, by its configurations, from being part of a chain."""
+    if 'backend: "network"' not in network.read_text(encoding="utf-8"):
+        return f"{network.parent.name!r} is no network's model"
+    if json.loads(read_parameter(service, "vireo") or "{}").get("kind") != "transformation":
+        return "it gives numbers"
+    for (stage, (default, keys)), config in zip(_PLAIN.items(), (preprocess, network), strict=True):
+        for key in keys:
+            value, plain = read_parameter(config, key), str(getattr(default, key))
+            if value not in (None, plain):
+                return f"parameter {key} of its {stage} is {value!r}, not {plain!r}"
+    return None
 
 
 def _description(links: Sequence[_Link]) -> dict[str, Any]:

@@ -52,11 +52,24 @@ def test_a_chain_has_the_options_of_all_and_what_all_allow(repository):
     assert order == sorted(order)
 
 
+def test_a_network_of_one_size_alone_can_only_be_the_first(repository, exported):
+    new_service("fixed", repository=repository, onnx=exported("rrdb_reshaped", size=(24, 28)))
+    new_service("first", repository=repository, services=["fixed", " restoration"])
+    assert read_description(repository, "first").picture_size == [28, 24]
+    with pytest.raises(SettingError, match="fixed_network takes pictures of one size alone and can only be the first"):
+        new_service("second", repository=repository, services=["restoration", "fixed"])
+
+
 @pytest.mark.parametrize(
     ("services", "said"),
     [
         (["restoration"], r"a chain of \['restoration'\] is none; name two services or more"),
         (["restoration", "grade"], "'grade' cannot be part of a chain: there is no .*grade_network"),
+        (["restoration", "frame_interpolation"], "'frame_interpolation_network' is no network's model"),
+        (["restoration", "frame_interpolation_network"], "parameter slots of its preprocess is 'pairs', not 'none'"),
+        (["restoration", "sdr_to_hdr_network"], "parameter bits of its preprocess is '16', not '8'"),
+        (["features", "restoration"], "'features' cannot be part of a chain: it gives numbers"),
+        (["restore_and_upscale", "restoration"], "there is no .*restore_and_upscale_network"),
         (["restoration", "nothing"], "'nothing' cannot be part of a chain"),
         (["restoration", "restoration"], "are both told something beside the picture"),
     ],
