@@ -175,11 +175,18 @@ _BROWSE = textwrap.dedent("""
         loop.exec()
         return results[0]
     assert wait(lambda done: (view.loadFinished.connect(done), view.load(QUrl.fromLocalFile(sys.argv[1]))))
-    found = []
+    found, shots = [], []
     for index, script in enumerate(json.loads(sys.argv[2])):
         found.append(wait(lambda done: view.page().runJavaScript(script, done)))
-        wait(lambda done: QTimer.singleShot(300, lambda: done(0)))
-        view.grab().save(f"{sys.argv[3]}/{index}.png")
+        # Every step changes what is seen: painted is when it looks different, and no longer changes.
+        for _ in range(100):
+            before = view.grab().toImage()
+            wait(lambda done: QTimer.singleShot(200, lambda: done(0)))
+            shot = view.grab().toImage()
+            if shot == before and shot not in shots:
+                break
+        shots.append(shot)
+        shot.save(f"{sys.argv[3]}/{index}.png")
     print(json.dumps(found))
 """)
 
