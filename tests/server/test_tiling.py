@@ -171,7 +171,11 @@ def over_rows(graph):
     return graph.node("Concat", "input", "input", axis=2)
 
 
-@pytest.mark.parametrize("form", [aligned, mirrored, in_windows])
+def turned(graph):
+    return graph.node("Transpose", "input", perm=[0, 1, 3, 2])
+
+
+@pytest.mark.parametrize("form", [aligned, mirrored, turned, in_windows])
 def test_what_depends_on_the_whole_picture_is_not_cut(drawn, form):
     assert examine(adapt(drawn(form))).radius is None
 
@@ -190,6 +194,14 @@ def border_computed(graph):
     pads = graph.node("Cast", graph.node("Abs", graph.whole(0, 0, -2, 2, 0, 0, 2, -2)), to=TensorProto.INT64)
     weight = graph.weight(graph.random.normal(0, 0.2, (3, 3, 5, 5)))
     return graph.node("Conv", graph.node("Pad", "input", pads, mode="reflect"), weight, kernel_shape=[5, 5])
+
+
+def bordered_on_one_side(graph):
+    """Two pixels above and to the left that can be read, and two more that are computed."""
+    some = graph.node("Pad", "input", graph.whole(0, 0, 2, 2, 0, 0, 0, 0))
+    pads = graph.node("Cast", graph.node("Abs", graph.whole(0, 0, 2, -2, 0, 0, 0, 0)), to=TensorProto.INT64)
+    weight = graph.weight(graph.random.normal(0, 0.2, (3, 3, 5, 5)))
+    return graph.node("Conv", graph.node("Pad", some, pads), weight, kernel_shape=[5, 5])
 
 
 def quantised(graph):
@@ -215,6 +227,7 @@ def down_and_up(graph):
         (bordered("edge"), 2, 1),
         (bordered("constant"), 2, 1),
         (border_computed, 4, 1),
+        (bordered_on_one_side, 4, 1),
         (quantised, 1, 1),
         (down_and_up, 3, 2),
     ],
