@@ -3,7 +3,7 @@
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,10 +27,10 @@ def read_arguments(
     return settings(**{name: options[name] for name in defaults}), options["steps"], options["output"]
 
 
-def write_network(folder: Path, network: bytes, evaluation: Mapping[str, Any]) -> None:
-    """Write 1/model.onnx and evaluation.json into a model's folder."""
+def write_network(folder: Path, network: bytes, judge: Callable[[Path], Mapping[str, Any]]) -> None:
+    """Write 1/model.onnx into a model's folder, and what `judge` says of that file into evaluation.json."""
     model = folder / "1" / "model.onnx"
     model.parent.mkdir(parents=True, exist_ok=True)
     model.write_bytes(network)
-    (folder / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
+    (folder / "evaluation.json").write_text(json.dumps(judge(model), indent=2) + "\n")
     print(f"wrote {model}, {model.stat().st_size} bytes")

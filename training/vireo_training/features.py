@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from vireo_training.command import read_arguments, write_network
 from vireo_training.graph import embedding_graph
+from vireo_training.layers import as_input
 from vireo_training.photographs import load, photographs_for
 from vireo_training.pool import dead_leaves
 
@@ -120,7 +121,7 @@ def train(settings: TrainingSettings, *, steps: int) -> Embedding:
     for step in range(steps):
         chosen = random.choice(len(pool), settings.batch, replace=False)
         copies = [copy_of(pool[index], random, side=settings.side) for _ in range(2) for index in chosen]
-        loss = _loss(network(_as_input(copies)), settings.temperature)
+        loss = _loss(network(as_input(copies)), settings.temperature)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -140,17 +141,13 @@ def _loss(embeddings: torch.Tensor, temperature: float) -> torch.Tensor:
     return functional.cross_entropy(likeness, torch.arange(count).roll(count // 2))
 
 
-def _as_input(pictures: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
-
-
 def report(network: Embedding, settings: TrainingSettings) -> dict[str, float]:
     """Of 400 pictures cut from the held-out photographs: how often a copy finds its own, and how alike they are."""
     random = np.random.default_rng(0)
     pool = pieces([load(each) for each in photographs_for("held_out")], count=400, seed=7)
     with torch.inference_mode():
         first, second = (
-            network(_as_input([copy_of(each, random, side=settings.side) for each in pool])).numpy() for _ in range(2)
+            network(as_input([copy_of(each, random, side=settings.side) for each in pool])).numpy() for _ in range(2)
         )
     likeness = first @ second.T
     own, others = np.diag(likeness), likeness[~np.eye(len(pool), dtype=bool)]
@@ -173,8 +170,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         output="model_repository/features_network",
     )
     network = train(settings, steps=steps)
-    evaluation = {"settings": asdict(settings), "steps": steps, "held_out": report(network, settings)}
-    write_network(folder, embedding_graph(network.weights()), evaluation)
+    run = {"settings": asdict(settings), "steps": steps}
+    write_network(
+        folder, embedding_graph(network.weights()), lambda model: {**run, "held_out": report(network, settings)}
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["Expanded", "as_input", "follow", "schedule"]
+__all__ = ["Expanded", "advance", "as_input", "follow", "schedule"]
 
 
 class Expanded(nn.Module):  # type: ignore[misc]
@@ -62,3 +62,14 @@ def follow(averaged: nn.Module, network: nn.Module, *, share: float) -> None:
     with torch.no_grad():
         for behind, ahead in zip(averaged.parameters(), network.parameters(), strict=True):
             behind.lerp_(ahead, share)
+
+
+def advance(
+    network: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor, *, share: float
+) -> None:
+    """One step down the gradient of `loss`; `averaged` follows by `share` of the way."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+    follow(averaged, network, share=share)

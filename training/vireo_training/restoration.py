@@ -4,9 +4,7 @@
 `python -m vireo_training.restoration --steps 9000` (needs `pip install 'vireo[training]'`).
 """
 
-import argparse
 import copy
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,9 +17,10 @@ from torch import nn
 from torch.nn import functional
 
 from vireo_training.coding import Codec, Coding, code, with_noise
+from vireo_training.command import read_arguments, write_network
 from vireo_training.evaluation import psnr_y
 from vireo_training.graph import CONDITIONS, restoration_graph
-from vireo_training.layers import Expanded, as_input, follow, schedule
+from vireo_training.layers import Expanded, advance, as_input, schedule
 from vireo_training.model_card import fill_in
 from vireo_training.photographs import load, photographs_for
 from vireo_training.pool import draw_clip
@@ -186,11 +185,7 @@ def train(settings: TrainingSettings, *, steps: int) -> tuple[Restoration, Run]:
             group["lr"] = settings.rate * schedule(step, steps)
         degraded, condition, original = _batch(pool, random, settings)
         loss = _loss(network(degraded, condition), degraded, original, settings, step / steps)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        follow(averaged, network, share=settings.follow)
+        advance(network, averaged, optimizer, loss, share=settings.follow)
         losses.append(loss.item())
 
         # 4. Judgement
@@ -270,22 +265,19 @@ def report(network: Restoration, model: Path) -> dict[str, dict[str, dict[str, f
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, write model.onnx, and evaluation.json beside the model card."""
-    parser = argparse.ArgumentParser(description="Train the restoration network.")
-    parser.add_argument("--steps", type=int, default=9000)
-    parser.add_argument("--output", type=Path, default=Path("model_repository/restoration_network"))
-    for name, value in asdict(TrainingSettings()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
-    options = vars(parser.parse_args(arguments))
-    settings = TrainingSettings(**{name: options[name] for name in asdict(TrainingSettings())})
-    network, run = train(settings, steps=options["steps"])
-    model: Path = options["output"] / "1" / "model.onnx"
-    model.parent.mkdir(parents=True, exist_ok=True)
-    model.write_bytes(restoration_graph(network.collapsed()))
-    evaluation = {"settings": asdict(settings), "run": asdict(run), "psnr_y": report(network, model)}
-    (options["output"] / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
-    if (options["output"] / "README.md").exists():
-        fill_in(options["output"])
-    print(f"wrote {model}, {model.stat().st_size} bytes")
+    settings, steps, folder = read_arguments(
+        TrainingSettings,
+        arguments,
+        description="Train the restoration network.",
+        steps=9000,
+        output="model_repository/restoration_network",
+    )
+    network, run = train(settings, steps=steps)
+    told = {"settings": asdict(settings), "run": asdict(run)}
+    graph = restoration_graph(network.collapsed())
+    write_network(folder, graph, lambda model: {**told, "psnr_y": report(network, model)})
+    if (folder / "README.md").exists():
+        fill_in(folder)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from torch.nn import functional
 from vireo_training.camera_motion import MOTIONS, Windows, windows
 from vireo_training.command import read_arguments, write_network
 from vireo_training.graph import shot_classification_graph
+from vireo_training.layers import advance
 from vireo_training.photographs import load, photographs_for
 from vireo_training.pool import dead_leaves
 
@@ -99,14 +100,8 @@ def train(settings: TrainingSettings, *, steps: int) -> ShotClassifier:
     for step in range(steps):
         frames, labels = _batch(pool, random, settings)
         loss = functional.cross_entropy(network(frames), labels, label_smoothing=0.02)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
+        advance(network, averaged, optimizer, loss, share=0.005 if step > 500 else 0.05)
         schedule.step()
-        with torch.no_grad():
-            for behind, ahead in zip(averaged.parameters(), network.parameters(), strict=True):
-                behind.lerp_(ahead, 0.005 if step > 500 else 0.05)
         losses.append(loss.item())
         if (step + 1) % 250 == 0 or step + 1 == steps:
             right = accuracy(averaged, judged)
@@ -169,8 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         output="model_repository/shot_classification_network",
     )
     network = train(settings, steps=steps)
-    evaluation = {"settings": asdict(settings), "steps": steps, "accuracy": report(network, settings)}
-    write_network(folder, shot_classification_graph(network.weights()), evaluation)
+    run = {"settings": asdict(settings), "steps": steps}
+    graph = shot_classification_graph(network.weights())
+    write_network(folder, graph, lambda model: {**run, "accuracy": report(network, settings)})
 
 
 if __name__ == "__main__":

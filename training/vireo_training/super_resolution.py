@@ -6,7 +6,6 @@
 
 import argparse
 import copy
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,9 +17,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from vireo_training.command import write_network
 from vireo_training.evaluation import EVALUATED_CRFS, Upscale, evaluation_clip, onnx_network, psnr_y, score
 from vireo_training.graph import super_resolution_graph
-from vireo_training.layers import Expanded, as_input, follow, schedule
+from vireo_training.layers import Expanded, advance, as_input, schedule
 from vireo_training.model_card import fill_in
 from vireo_training.photographs import load, photographs_for
 from vireo_training.pool import Pair, pairs
@@ -121,11 +121,7 @@ def train(settings: TrainingSettings, *, steps: int | None, minutes: float) -> t
             group["lr"] = settings.rate * schedule(step, steps)
         small, large = _batch(pool, random, settings)
         loss = _loss(network(small), large, settings, squared=step > settings.squared_after * steps)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        follow(averaged, network, share=0.001 if step > 2000 else 0.01)
+        advance(network, averaged, optimizer, loss, share=0.001 if step > 2000 else 0.01)
         losses.append(loss.item())
 
         # 4. Judgement
@@ -239,14 +235,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = vars(parser.parse_args(arguments))
     settings = TrainingSettings(**{name: options[name] for name in asdict(TrainingSettings())})
     network, run = train(settings, steps=options["steps"], minutes=options["minutes"])
-    model: Path = options["output"] / "1" / "model.onnx"
-    model.parent.mkdir(parents=True, exist_ok=True)
-    model.write_bytes(super_resolution_graph(network.collapsed()))
-    evaluation = {"settings": asdict(settings), "run": asdict(run), "psnr_y": report(network, model)}
-    (options["output"] / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
-    if (options["output"] / "README.md").exists():
-        fill_in(options["output"])
-    print(f"wrote {model}, {model.stat().st_size} bytes")
+    told = {"settings": asdict(settings), "run": asdict(run)}
+    folder, graph = options["output"], super_resolution_graph(network.collapsed())
+    write_network(folder, graph, lambda model: {**told, "psnr_y": report(network, model)})
+    if (folder / "README.md").exists():
+        fill_in(folder)
 
 
 if __name__ == "__main__":
