@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from vireo_server.errors import SettingError
+from vireo_server.inference import network_settings
 from vireo_server.runtimes import NetworkFile
 from vireo_server.runtimes.engine_files import engine_file, engine_key
 from vireo_server.runtimes.engines import build_engine, load_library
-from vireo_server.services import read_parameter
-from vireo_server.settings import NetworkSettings, convert_setting
 
 
 def build_service(
@@ -45,7 +43,7 @@ def build_service(
         library.target(capability)
     written = []
     for folder in folders:
-        settings = _settings(folder / "config.pbtxt")
+        settings = network_settings(folder / "config.pbtxt")
         for version in sorted(path for path in folder.iterdir() if path.name.isdecimal()):
             network = NetworkFile(
                 version / settings.file, 1, settings.bits, settings.interface, settings.convention, settings.engine
@@ -79,12 +77,3 @@ def build_command(
 def _is_network(folder: Path) -> bool:
     config = folder / "config.pbtxt"
     return config.is_file() and 'backend: "network"' in config.read_text(encoding="utf-8")
-
-
-def _settings(config: Path) -> NetworkSettings:
-    found = {}
-    for field in fields(NetworkSettings):
-        text = read_parameter(config, field.name)
-        if text is not None:
-            found[field.name] = convert_setting(config.parent.name, field.name, text, field.default)
-    return NetworkSettings(**found)

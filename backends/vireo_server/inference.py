@@ -5,13 +5,25 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from vireo_server.errors import BadInput, Internal
 from vireo_server.runtimes import Runtime, load_runtime
-from vireo_server.settings import NetworkSettings
+from vireo_server.services import read_parameter
+from vireo_server.settings import NetworkSettings, convert_setting
 from vireo_server.side import Border
 from vireo_server.wire import Pixels, Request, log_error
+
+
+def network_settings(config: Path) -> NetworkSettings:
+    """What the `config.pbtxt` of a network's model says, read without a server. Raises SettingError."""
+    found = {}
+    for field in fields(NetworkSettings):
+        text = read_parameter(config, field.name)
+        if text is not None:
+            found[field.name] = convert_setting(config.parent.name, field.name, text, field.default)
+    return NetworkSettings(**found)
 
 
 def load_network(

@@ -20,11 +20,10 @@ from vireo_media.probing import probe
 from vireo_server.decoder import Decoder, Picture, layout_of, write_row
 from vireo_server.errors import BadInput
 from vireo_server.formats import Color, frame_shape
+from vireo_server.inference import load_network, network_settings
 from vireo_server.parity.pipelines import Picture as Pixels
 from vireo_server.parity.pipelines import Size
-from vireo_server.runtimes import Runtime, load_runtime
-from vireo_server.services import read_parameter
-from vireo_server.settings import NetworkSettings
+from vireo_server.runtimes import Runtime
 from vireo_server.tags import color_spec, resolve
 
 
@@ -53,10 +52,8 @@ class Serving:
                 f"{', '.join(services) or 'none'}",
                 stage="parity",
             )
-        defaults = NetworkSettings()
-        file = read_parameter(config, "file") or defaults.file
-        runtime = read_parameter(config, "runtime") or defaults.runtime
-        return cls(network=load_runtime(runtime, folder / "1" / file, threads=0))
+        settings = network_settings(config)
+        return cls(network=load_network(settings, folder / "1" / settings.file))
 
     def frames(self, path: str) -> Iterator[Pixels]:
         """Every frame of a video as the network gets it, `(H, W, 3) uint8` RGB. Raises InputError, BadInput."""

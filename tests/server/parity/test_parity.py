@@ -121,3 +121,20 @@ def test_no_such_service_lists_those_there_are():
 
     with pytest.raises(BadInput, match=r"'nothing'.*passthrough, "):
         Serving.of_service(find_locations().model_repository, "nothing")
+
+
+def test_a_service_is_asked_as_its_configuration_says(exported, tmp_path):
+    from vireo_server.new_service import new_service
+    from vireo_server.parity.serving import Serving
+    from vireo_server.runtimes import load_runtime
+
+    new_service("bgr", repository=tmp_path, onnx=exported("srvgg"), parameters={"order": "bgr"})
+    batch = np.random.default_rng(0).integers(0, 256, (1, 3, 16, 16), dtype=np.uint8)
+    found, plain = (
+        next(network.run([batch]))
+        for network in (
+            Serving.of_service(tmp_path, "bgr").network,
+            load_runtime("auto", exported("srvgg"), threads=0),
+        )
+    )
+    assert not np.array_equal(found, plain)
