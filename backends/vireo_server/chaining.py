@@ -73,8 +73,7 @@ def _link(service: str, *, repository: Path) -> _Link:
     configs = [
         repository / model / "config.pbtxt" for model in (service, f"{service}_preprocess", f"{service}_network")
     ]
-    missing = next((path for path in configs if not path.is_file()), None)
-    reason = f"there is no {str(missing)!r}" if missing is not None else _why_not(*configs)
+    reason = _why_not(*configs)
     if reason is not None:
         raise SettingError(
             f"{service!r} cannot be part of a chain: {reason}; a chain is made of services with a network that takes a "
@@ -86,10 +85,13 @@ def _link(service: str, *, repository: Path) -> _Link:
 
 def _why_not(service: Path, preprocess: Path, network: Path) -> str | None:
     """What keeps a service, by its configurations, from being part of a chain."""
+    if service.is_file() and json.loads(read_parameter(service, "vireo") or "{}").get("kind") == "extraction":
+        return "it gives numbers"
+    missing = next((path for path in (service, preprocess, network) if not path.is_file()), None)
+    if missing is not None:
+        return f"there is no {str(missing)!r}"
     if 'backend: "network"' not in network.read_text(encoding="utf-8"):
         return f"{network.parent.name!r} is no network's model"
-    if json.loads(read_parameter(service, "vireo") or "{}").get("kind") != "transformation":
-        return "it gives numbers"
     for (stage, (default, keys)), config in zip(_PLAIN.items(), (preprocess, network), strict=True):
         for key in keys:
             value, plain = read_parameter(config, key), str(getattr(default, key))
