@@ -3,6 +3,7 @@
 
 import re
 import shutil
+import sys
 import threading
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from vireo_server.adapters import adapt
 from vireo_server.building import build_service
 from vireo_server.errors import SettingError
 from vireo_server.locations import find_locations
+from vireo_server.machine import find_gpus
 from vireo_server.new_service import new_service
 from vireo_server.runtimes import NetworkFile, load_runtime
 from vireo_server.runtimes.engine_files import engine_file, engine_key, find_engine, kept_engine
@@ -231,6 +233,7 @@ def test_a_gpu_it_does_not_build_for(library, network):
         build_engine(model, SMALL, library=replace(library, name="tensorrt"), capabilities=["8.9"])
 
 
+@pytest.mark.skipif(bool(find_gpus()[0]), reason="there is a GPU")
 def test_without_a_gpu_the_runtime_says_so_and_what_to_use(network):
     with pytest.raises(
         SettingError, match=r"'tensorrt_rtx' needs an NVIDIA GPU and CuPy.*use runtime auto, openvino or"
@@ -238,7 +241,8 @@ def test_without_a_gpu_the_runtime_says_so_and_what_to_use(network):
         load_runtime("tensorrt_rtx", network(), threads=0)
 
 
-def test_a_library_that_is_not_installed_says_how_to_get_it():
+def test_a_library_that_is_not_installed_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(SettingError, match=r"'tensorrt': the package is not installed .*pip install tensorrt-cu12"):
         load_library("tensorrt")
 

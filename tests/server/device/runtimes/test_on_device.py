@@ -255,7 +255,8 @@ def test_onnx_runtime_reads_and_writes_memory_of_the_device(bound, blur, numbers
     assert np.array_equal(output, next(load_runtime("onnxruntime", numbers, threads=1).run([batch], [told])))
 
 
-def test_onnx_runtime_never_goes_on_with_the_cpu_by_itself(cupy, blur):
+def test_onnx_runtime_never_goes_on_with_the_cpu_by_itself(cupy, blur, monkeypatch):
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(SettingError, match=r"has no CUDAExecutionProvider; pip uninstall onnxruntime && pip install"):
         load_runtime("onnxruntime_cuda", blur, threads=1)
 
