@@ -14,7 +14,7 @@ from typing import Any
 
 from vireo_client import Client, Patience
 from vireo_client.errors import ServiceError, UnavailableError, WaitError
-from vireo_client.transport import GrpcTransport
+from vireo_client.grpc_transport import GrpcTransport
 from vireo_client.watching import ServerWatch
 from vireo_media.container import CodedPacket, MediaSource
 from vireo_media.description import StreamDescription

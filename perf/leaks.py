@@ -11,7 +11,7 @@ from typing import Any
 
 from vireo_client import Client
 from vireo_client.errors import UnavailableError
-from vireo_client.transport import GrpcTransport
+from vireo_client.grpc_transport import GrpcTransport
 from vireo_media.container import MediaSource
 from vireo_media.exchange import Request
 from vireo_media.probing import probe

@@ -43,12 +43,13 @@ from vireo_media.versions import split_version
 
 from vireo_client.errors import RefusedError, UnavailableError
 from vireo_client.extracting import NumberStore, extract_segments, prepare_extraction
+from vireo_client.grpc_transport import GrpcTransport
 from vireo_client.journal import Journal, kept_job
 from vireo_client.progress import ProgressCallback, ProgressCounter
 from vireo_client.running import Patience, SegmentRunner
 from vireo_client.servers import Servers
 from vireo_client.service import ServedService, choose_version, list_services, read_service
-from vireo_client.transport import GrpcTransport, Transport
+from vireo_client.transport import Transport
 
 __all__ = ["Client", "RunResult"]
 

@@ -21,7 +21,7 @@ PACKAGES = {
 }
 OURS = set(PACKAGES)
 #: The command line is one program for client and server; it imports each where a subcommand needs it.
-EXCEPTIONS = {("client/vireo_client/command_line.py", "vireo_server")}
+EXCEPTIONS = {("client/vireo_client/server_commands.py", "vireo_server")}
 
 
 def imports(path):

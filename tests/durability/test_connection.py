@@ -6,7 +6,7 @@ import socket
 import threading
 
 import pytest
-from vireo_client import Client, transport, watching
+from vireo_client import Client, grpc_transport, watching
 
 pytestmark = pytest.mark.server
 
@@ -93,7 +93,7 @@ def wire(server):
 @pytest.mark.parametrize("harm", ["cut", "swallow"])
 def test_the_run_goes_on_over_a_new_connection(wire, clip, expected, tmp_path, monkeypatch, harm):
     monkeypatch.setattr(watching, "_LOST_SECONDS", 10.0)
-    monkeypatch.setattr(transport, "_SHORT_SECONDS", 4.0)
+    monkeypatch.setattr(grpc_transport, "_SHORT_SECONDS", 4.0)
     harmed = []
 
     def progress(progress):

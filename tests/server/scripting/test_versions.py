@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 from vireo_client import Client
-from vireo_client.transport import GrpcTransport
+from vireo_client.grpc_transport import GrpcTransport
 from vireo_media.testing import numbered_clip
 from vireo_server.errors import SettingError
 from vireo_server.launching import ModelLoadError, load_service, running_server
