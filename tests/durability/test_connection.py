@@ -92,8 +92,8 @@ def wire(server):
 
 @pytest.mark.parametrize("harm", ["cut", "swallow"])
 def test_the_run_goes_on_over_a_new_connection(wire, clip, expected, tmp_path, monkeypatch, harm):
-    monkeypatch.setattr(watching, "_LOST_SECONDS", 10.0)
-    monkeypatch.setattr(grpc_transport, "_SHORT_SECONDS", 4.0)
+    monkeypatch.setattr(watching, "_LOST_SECONDS", 6.0)
+    monkeypatch.setattr(grpc_transport, "_SHORT_SECONDS", 3.0)
     harmed = []
 
     def progress(progress):

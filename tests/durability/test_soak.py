@@ -7,14 +7,14 @@ pytestmark = pytest.mark.server
 
 
 def test_fuzzed_packets_and_files_get_an_answer(soak):
-    found = soak(cases=100)["fuzz"]
-    assert sum(found["ended"].values()) == 100
-    assert found["reached_a_frame"] >= 50
+    found = soak(cases=60)["fuzz"]
+    assert sum(found["ended"].values()) == 60
+    assert found["reached_a_frame"] >= 30
     assert found["open_streams_at_the_end"] == 0
 
 
 def test_clip_after_clip_holds_no_more_than_the_first(soak):
-    found = soak(clips=40)["clips"]
+    found = soak(clips=25)["clips"]
     assert found["at_the_end"]["open_streams"] == 0
     assert found["at_the_end"]["shared_mb"] > 0, "what is measured is there"
 

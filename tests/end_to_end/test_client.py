@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from vireo_client import Client, VireoError
+from vireo_client import Client, Patience, VireoError
 from vireo_media.testing import numbered_clip, read_frames, read_numbers
 from vireo_server.launching import running_server
 
@@ -275,12 +275,12 @@ def test_a_picture_over_the_limit(repository, tmp_path, monkeypatch):
 
 
 def test_a_server_that_stops_half_way(tmp_path):
-    numbered_clip(str(tmp_path / "in.mp4"), frames=2000, size=(640, 360), gop=25)
+    numbered_clip(str(tmp_path / "in.mp4"), frames=1000, size=(640, 360), gop=25)
     failure = []
     with running_server(services=["passthrough"]) as doomed:
 
         def run():
-            with Client(doomed.grpc_url) as own:
+            with Client(doomed.grpc_url, patience=Patience(unavailable_seconds=4)) as own:
                 try:
                     own.run("passthrough", tmp_path / "in.mp4", tmp_path / "out.mp4", progress=lambda _: begun.set())
                 except VireoError as error:
