@@ -34,4 +34,5 @@ class TritonPythonModel:
             infer(self.runtime, waiting, model=self.model, border=self.border)
 
     def finalize(self):
+        self.border.side.close()
         self.heartbeat.close()

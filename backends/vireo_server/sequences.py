@@ -129,6 +129,7 @@ class Streams:
             stream.requests.put(None)
         for stream in streams:
             stream.thread.join(timeout=5)
+        self._side.close()
         self.heartbeat.close()
 
     # The parts of a stream that need the lock of all.

@@ -19,14 +19,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 from vireo_kernels.devices import Device, device_of
 
-from vireo_server.wire import Pixels, crossing_counter, log_warning
+from vireo_server.wire import CrossingCounter, Pixels, log_warning
 
 Direction = Literal["to_device", "to_host"]
 
@@ -38,12 +38,17 @@ def _nowhere(direction: str, size: int) -> None:
     """Counts for nobody."""
 
 
+def _nothing() -> None:
+    """Has nothing to close."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """Where a stage keeps its pixels; `count` is told every crossing of the process."""
+    """Where a stage keeps its pixels; `count` is told every crossing of the process, `close` called when it ends."""
 
     device: Device = _CPU
     count: Callable[[str, int], None] = _nowhere
+    close: Callable[[], None] = _nothing
 
     @property
     def is_host(self) -> bool:
@@ -82,9 +87,10 @@ def side_of(args: Mapping[str, str], *, stage: str, share: float = 1.0) -> Side:
         stage: in the metric.
         share: of the GPU's memory, the most that this process keeps for pixels, 0..1.
     """
-    count = crossing_counter(args["model_name"], stage)
+    count = CrossingCounter(args["model_name"], stage)
+    host = Side(count=count, close=count.close)
     if args.get("model_instance_kind") != "GPU":
-        return Side(count=count)
+        return host
     number = int(args["model_instance_device_id"])
     try:
         cupy = Device(number).xp
@@ -93,8 +99,8 @@ def side_of(args: Mapping[str, str], *, stage: str, share: float = 1.0) -> Side:
             cupy.empty(1, np.uint8)
     except (ImportError, RuntimeError) as error:
         log_warning(f"{args['model_name']}: Triton placed it on GPU {number}, but it works on the host: {error}")
-        return Side(count=count)
-    side = Side(device=Device(number), count=count)
+        return host
+    side = replace(host, device=Device(number))
     side.enter()
     return side
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -169,29 +169,37 @@ def call_service(service: str, stream: str, tensors: Tensors, *, start: bool, en
     return lambda name: _triton().get_output_tensor_by_name(response, name).as_numpy()
 
 
-def crossing_counter(model: str, stage: str) -> Callable[[str, int], None]:
+class CrossingCounter:
     """A counter of this server's metrics: called with a direction and a number of bytes, it adds them.
 
     There for every stage from the start, so that 0 is a reading and not a gap. One series a model, stage and direction.
+    To be closed before the process ends: Triton 2.51's stub dies (signal 11) of metrics that outlive it.
     """
-    family = _triton().MetricFamily(
-        name=CROSSINGS,
-        description="Bytes of pixels and results that a stage copied between the host's memory and a GPU's",
-        kind=_triton().MetricFamily.COUNTER,
-    )
-    metrics = {
-        direction: family.Metric(labels={"model": model, "stage": stage, "direction": direction})
-        for direction in ("to_device", "to_host")
-    }
 
-    def count(direction: str, size: int, *, family: Any = family) -> None:  # Triton wants the family to live longer
-        metrics[direction].increment(size)
+    def __init__(self, model: str, stage: str) -> None:
+        triton = _triton()
+        self._family = triton.MetricFamily(
+            name=CROSSINGS,
+            description="Bytes of pixels and results that a stage copied between the host's memory and a GPU's",
+            kind=triton.MetricFamily.COUNTER,
+        )
+        self._metrics = {
+            direction: self._family.Metric(labels={"model": model, "stage": stage, "direction": direction})
+            for direction in ("to_device", "to_host")
+        }
 
-    return count
+    def __call__(self, direction: str, size: int) -> None:
+        """Add bytes that crossed."""
+        self._metrics[direction].increment(size)
+
+    def close(self) -> None:
+        """Take the metrics back; nothing can be counted any more."""
+        self._metrics.clear()
+        self._family = None
 
 
 CROSSINGS = "vireo_host_device_bytes"
-"""Name of the metric of `crossing_counter`."""
+"""Name of the metric of `CrossingCounter`."""
 
 
 def shortened(message: str) -> str:
