@@ -5,6 +5,7 @@ host."""
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,14 @@ from vireo_kernels.cuda import runner as cuda_runner
 
 SHIM = Path(__file__).parent / "kernels" / "host_shim.h"
 GUARD = 64
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """Ctrl-C reaches programs that tests start, too where the tests are a job in the background, whose shell has it
+    ignored by all of them.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Graph:
