@@ -188,10 +188,7 @@ class Decoder:
         self._flushed = True
         pictures = self._pictures(self._decoded(None, UNKNOWN))
         pictures += self._missing_at_the_end()
-        done = self._deinterlaced(pictures)
-        with self._errors("deinterlacing", UNKNOWN):
-            done += [Picture(frame, *beside) for frame, beside in self._deinterlacer.flush()]
-        return self._cropped(done)
+        return self._cropped([*self._deinterlaced(pictures), *self._held_fields(UNKNOWN)])
 
     def seconds(self, pts: int) -> float | None:
         """A pts as a time in the video, None when it is unknown."""
@@ -255,9 +252,10 @@ class Decoder:
 
     def _kept(self, frame: av.VideoFrame) -> av.VideoFrame | DevicePicture:
         """The picture as it may wait. What must be deinterlaced after all comes to the host for it."""
-        if self._nvdec is None:
+        if self._nvdec is None or frame.format.name != "cuda":  # libav leaves NVDEC where a stream's headers change.
             return frame
-        if frame.interlaced_frame and not self._leaves_fields:
+        self._interlaced = self._interlaced or frame.interlaced_frame
+        if self._interlaced and not self._leaves_fields:
             return self._nvdec.download(frame)
         return self._nvdec.copy(frame)
 
@@ -265,7 +263,8 @@ class Decoder:
         done = []
         for picture in pictures:
             if isinstance(picture.frame, DevicePicture):
-                done.append(picture)
+                # It was copied before the first interlaced picture was decoded, and is shown after it.
+                done += [*self._held_fields(picture.pts), picture]
                 continue
             self._interlaced = self._interlaced or picture.frame.interlaced_frame
             if not self._interlaced or self._leaves_fields:
@@ -278,6 +277,11 @@ class Decoder:
                     pushed += self._deinterlacer.flush()
             done += [Picture(frame, *beside) for frame, beside in pushed]
         return done
+
+    def _held_fields(self, pts: int) -> list[Picture]:
+        """What the deinterlacer still held."""
+        with self._errors("deinterlacing", pts):
+            return [Picture(frame, *beside) for frame, beside in self._deinterlacer.flush()]
 
     def _cropped(self, pictures: list[Picture]) -> list[Picture]:
         """What the container says to cut off goes last: fields are rows of the whole picture."""

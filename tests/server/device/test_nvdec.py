@@ -36,13 +36,15 @@ class Surface:
 
 
 class Hardware:
-    """A codec context that decodes in software; `gives` is the layout, None where libav fell back by itself."""
+    """A codec context that decodes in software; `gives` is the layout, None where libav fell back by itself, as it
+    `leaves` after so many pictures. Of interlaced pictures only those shown at `fields` are marked, if it is given."""
 
-    def __init__(self, codec, *, gives, fails_at=None, uncropped=0):
+    def __init__(self, codec, *, gives, fails_at=None, uncropped=0, leaves=None, fields=None):
         name = {"av1": "libdav1d"}.get(codec, codec)
         self.__dict__.update(
             _real=av.CodecContext.create(name, "r"), _gives=gives, _fails_at=fails_at, _count=0, _uncropped=uncropped
         )
+        self.__dict__.update(_leaves=leaves, _fields=fields, _given=0)
 
     def __setattr__(self, name, value):
         setattr(self._real, name, value)
@@ -55,8 +57,16 @@ class Hardware:
         self.__dict__["_count"] += 1
         if self._count == self._fails_at:
             raise av.error.InvalidDataError(1094995529, "NVDEC says no")
-        frames = self._real.decode(packet)
-        return frames if self._gives is None else [Surface(frame, self._gives, self._uncropped) for frame in frames]
+        return [self._as_given(frame) for frame in self._real.decode(packet)]
+
+    def _as_given(self, frame):
+        self.__dict__["_given"] += 1
+        if self._gives is None or (self._leaves is not None and self._given > self._leaves):
+            return frame
+        surface = Surface(frame, self._gives, self._uncropped)
+        if self._fields is not None:
+            surface.interlaced_frame = frame.pts // 512 in self._fields  # 25 a second, of 12800
+        return surface
 
 
 @pytest.fixture
@@ -234,6 +244,22 @@ def test_interlaced_pictures_that_were_not_announced_come_to_the_host(hardware, 
     check_same(decoded(clip)[1], pictures)
     assert "deinterlaced" in " ".join(decoder.notes)
     assert border.told({})["crossed"]["decode"]["to_host"] == 6 * 96 * 64 * 3 // 2
+
+
+@pytest.mark.parametrize("fields", [{0}, {2}, {4}, {1, 5}, {9}])
+def test_where_some_pictures_are_interlaced_all_come_in_their_order(hardware, border, tmp_path, fields):
+    numbered_clip(str(tmp_path / "a.mp4"), frames=10, size=(96, 64), bframes=2, options={"x264-params": "tff=1"})
+    clip = clip_of(tmp_path / "a.mp4")
+    hardware(fields=fields)
+    _, pictures = decoded(clip, nvdec=Nvdec(border))
+    assert [picture.pts for picture in pictures] == [picture.pts for picture in decoded(clip)[1]]
+
+
+def test_pictures_after_libav_left_nvdec_are_the_softwares(hardware, border, clip):
+    hardware(leaves=4)
+    _, pictures = decoded(clip_of(clip), nvdec=Nvdec(border))
+    assert [isinstance(picture.frame, DevicePicture) for picture in pictures].count(True) == 4
+    check_same(decoded(clip_of(clip))[1], pictures)
 
 
 @pytest.fixture
