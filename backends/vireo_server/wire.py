@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from vireo_kernels.devices import device_of
+from vireo_kernels.devices import Device, device_of
 
 from vireo_server.errors import BadInput, StageError
 
@@ -43,6 +43,7 @@ class Request:
         flags = request.flags()
         self.stream = str(request.correlation_id())
         self.start, self.end = bool(flags & _START), bool(flags & _END)
+        self._device: Device | None = None
 
     def array(self, name: str) -> Array:
         """A numeric input tensor on the host; BYTES come as an object array of `bytes`. For what is small: pixels and
@@ -54,7 +55,11 @@ class Request:
     def pixels(self, name: str) -> Pixels:
         """A numeric input tensor on whichever side it lies, not copied: numpy's array, or CuPy's."""
         tensor = self._tensor(name)
-        return tensor.as_numpy() if tensor.is_cpu() else _on_device(tensor)
+        if tensor.is_cpu():
+            return tensor.as_numpy()
+        pixels = _on_device(tensor)
+        self._device = device_of(self._stage, name, pixels)
+        return pixels
 
     def _tensor(self, name: str) -> Any:
         tensor = _triton().get_input_tensor_by_name(self._request, name)
@@ -95,8 +100,14 @@ class Request:
         return bool(self._sender.is_cancelled())
 
     def answer(self, tensors: Tensors) -> None:
-        """Send the one reply of this request. Arrays of a CUDA device go out from there."""
+        """Send the one reply of this request. Arrays of a CUDA device go out from there.
+
+        What was given on a device may still be being read, by a copy that waits for a later request say, and Triton
+        hands its memory on with the reply.
+        """
         outputs = [_to_tensor(name, value) for name, value in tensors.items()]
+        if self._device is not None:
+            self._device.synchronize()
         self._send(_triton().InferenceResponse(output_tensors=outputs))
 
     def refuse(self, error: StageError) -> None:
