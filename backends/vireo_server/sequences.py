@@ -175,8 +175,8 @@ class Streams:
         alive = Cancelled("somebody waits for this stream", stage=self.name)
         try:
             request.answer(self._make_stage().failure(alive))
-        except StageError as error:
-            request.refuse(error)
+        except Exception:  # noqa: BLE001 - the last stage raises; and a GPU that failed may keep any from being made
+            request.refuse(alive)
 
     def _forget(self, stream: _Stream) -> bool:
         """Take a finished stream off the table; False when a new one under the same id is already waiting."""
@@ -202,7 +202,6 @@ class _Stream:
 
     def _run(self) -> None:
         streams = self.streams
-        streams._side.enter()
         while True:
             request = streams._take(self)
             if request is None:
@@ -227,13 +226,16 @@ class _Stream:
                 f"{type(error).__name__}: {error}; this is a fault of the server, its log has the traceback",
                 stage=self.streams.name,
             )
-            self._fail(fault)
             try:
+                self._fail(fault)
                 request.answer(self._pass_on(fault))
             except StageError as refused:
                 request.refuse(refused)
+            except Exception:  # noqa: BLE001 - with a GPU that failed nothing can be made or freed, not even to say so
+                request.refuse(fault)
 
     def _try_to_answer(self, request: Request) -> None:
+        self.streams._side.enter()
         try:
             try:
                 tensors = self._step(request)

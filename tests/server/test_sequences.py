@@ -123,6 +123,32 @@ def test_an_error_that_cannot_even_be_said_is_answered(make_streams, request_of)
     assert submit(request_of({}, chunk=1, end=True, stream="a")).wait().error.text == error.text
 
 
+def test_a_stage_that_cannot_be_made_is_an_answer_too(request_of):
+    from vireo_server.sequences import LIFE_SIGN, Streams
+    from vireo_server.wire import Request
+
+    def fail():
+        raise RuntimeError("the GPU fell off the bus")
+
+    streams = Streams(fail, name="decode", idle_seconds=60)
+    for chunk, said in ((0, "RuntimeError: the GPU fell off the bus; this is a fault"), (LIFE_SIGN, "waits for this")):
+        request = request_of({}, chunk=chunk, start=chunk == 0)
+        streams.submit(Request(request, stage="decode"))
+        assert said in request.wait().error.text
+    streams.close()
+
+
+def test_a_side_that_cannot_be_entered_is_an_answer_too(make_streams, request_of):
+    from vireo_server.side import Side
+
+    class Broken(Side):
+        def enter(self):
+            raise RuntimeError("no context")
+
+    _, submit, _ = make_streams(side=Broken())
+    assert "RuntimeError: no context" in submit(request_of({}, chunk=0, start=True)).wait().error.text
+
+
 def test_a_stream_that_this_process_does_not_know_is_an_error_that_can_be_retried(make_streams, request_of):
     _, submit, _ = make_streams()
     error = submit(request_of({}, chunk=7)).wait().error
