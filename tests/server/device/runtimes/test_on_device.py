@@ -261,6 +261,13 @@ def test_onnx_runtime_never_goes_on_with_the_cpu_by_itself(cupy, blur, monkeypat
         load_runtime("onnxruntime_cuda", blur, threads=1)
 
 
+def test_what_onnx_runtime_does_not_load_is_an_error_after_which_auto_goes_on(bound, blur):
+    network = onnx.load_from_string(adapt(blur))
+    network.graph.node[0].op_type = "NoSuchOperator"
+    with pytest.raises(SettingError, match=r"cannot load the network with its CPUExecutionProvider: .*NoSuchOperator"):
+        bound(network.SerializeToString())
+
+
 def test_auto_takes_the_best_that_works_and_says_which(run, engines, blur, monkeypatch, tmp_path):
     installed = {"cupy-cuda12x", "openvino", "onnxruntime", "tensorrt-rtx-cu12", "tensorrt-cu12", "onnxruntime-gpu"}
     monkeypatch.setattr("vireo_server.machine.package_version", lambda name: "1" if name in installed else None)
