@@ -25,6 +25,8 @@ _FLOATS: dict[Bits, tuple[str, ...]] = {8: ("FLOAT", "FLOAT16"), 16: ("FLOAT",)}
 #: The first in which Clip takes its limits as inputs and Round is there.
 _OLDEST_OPSET = 11
 _ORDERS = ("rgb", "bgr")
+_WEIGHTS_ARE_NO_INPUTS = 4
+"""The first version of the file format in which weights need not be inputs too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +102,8 @@ def adapt(
         raise SettingError(
             f"{path} is of opset {opset}; allowed: {_OLDEST_OPSET} or later; export it again with opset_version=17"
         )
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in constants]
+    _drop_constants(model)
+    inputs = list(model.graph.input)
     outputs = list(model.graph.output)
     pictures = [value for value in inputs if not _is_condition(onnx, value)]
     if len(pictures) != 1 or len(outputs) != 1:
@@ -123,6 +125,16 @@ def adapt(
     if wide and bits > 8:
         _widen(onnx, model, bits)
     return bytes(model.SerializeToString())
+
+
+def _drop_constants(model: Any) -> None:
+    """Leave those inputs out that the file has values for: older files name all their weights as inputs too."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    if len(inputs) < len(model.graph.input):
+        del model.graph.input[:]
+        model.graph.input.extend(inputs)
+        model.ir_version = max(model.ir_version, _WEIGHTS_ARE_NO_INPUTS)
 
 
 def gives_numbers(model: bytes) -> bool:

@@ -94,22 +94,22 @@ def try_numbers(
     onnx: Path, *, name: str, labels: tuple[str, ...], sample: str, parameters: Mapping[str, str]
 ) -> Extraction:
     """Run a network once, as its service would. Raises SettingError."""
-    from onnx import load
+    from onnx import load_from_string
 
+    from vireo_server.adapters import adapt
     from vireo_server.inference import load_network
     from vireo_server.shapes import exported_size
 
     own = {key: text for key, text in parameters.items() if key in PICTURES}
     rest = {key: text for key, text in parameters.items() if key not in PICTURES}
-    graph = load(str(onnx), load_external_data=False).graph
-    (dims,) = (dims for value in graph.input if len(dims := value.type.tensor_type.shape.dim) == 4)
-    if 3 not in (dims[1].dim_value or 3, dims[3].dim_value):
+    graph = load_from_string(adapt(onnx)).graph  # Whose picture is planar, whatever the file's is.
+    (channels,) = (dims[1].dim_value for value in graph.input if len(dims := value.type.tensor_type.shape.dim) == 4)
+    if channels not in (0, 3):
         raise SettingError(
-            f"{onnx.name} takes {dims[1].dim_value} channels; allowed: 3, red, green and blue; for windows of pictures "
-            "write the configurations by hand, as those of shot_classification"
+            f"{onnx.name} takes {channels} channels; allowed: 3, red, green and blue; for windows of pictures write "
+            "the configurations by hand, as those of shot_classification"
         )
-    colours_last = dims[3].dim_value == 3 and dims[1].dim_value != 3
-    exported = (dims[1].dim_value, dims[2].dim_value) if colours_last else exported_size(graph)
+    exported = exported_size(graph)
     if "size" not in own:
         if exported is None:
             raise SettingError(f"{onnx.name} takes pictures of any size; say of which: --set size=224x224")

@@ -25,7 +25,7 @@ from vireo_media.versions import versioned
 from vireo_server.chaining import chain
 from vireo_server.errors import BadInput, SettingError
 from vireo_server.locations import find_locations
-from vireo_server.new_extraction import PICTURES, Extraction, configurations, read_labels, try_numbers
+from vireo_server.new_extraction import Extraction, configurations, read_labels, try_numbers
 from vireo_server.scripting.local import CHUNK_PIXELS
 from vireo_server.scripting.script import PACKAGES
 from vireo_server.scripting.stage import PROFILING
@@ -149,9 +149,7 @@ def _numbers(
     if onnx is not None:
         from vireo_server.adapters import adapt, gives_numbers
 
-        own = {key: text for key, text in parameters.items() if key not in PICTURES}
-        convention = network_settings(name, own, beside=PICTURES).convention
-        if gives_numbers(adapt(onnx, convention=convention)):
+        if gives_numbers(adapt(onnx)):
             names = read_labels(labels) if labels is not None else ()
             return try_numbers(onnx, name=name, labels=names, sample=sample or "rate=2", parameters=parameters)
     for option, value in (("--labels", labels), ("--sample", sample)):

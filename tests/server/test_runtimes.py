@@ -59,6 +59,22 @@ def test_a_float_network_takes_and_gives_bytes(name, blur):
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
+def test_weights_that_an_older_file_names_as_inputs_too_are_none(name, blur, tmp_path):
+    from vireo_server.runtimes import load_runtime
+
+    model, batch = onnx.load(blur), pictures(2)
+    model.graph.node.append(helper.make_node("Mul", ["blurred", "one"], ["y"]))
+    model.graph.node[0].output[0] = "blurred"
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(1), "one"))
+    for tensor in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    model.ir_version = 3
+    onnx.save(model, tmp_path / "old.onnx")
+    (expected,) = load_runtime(name, blur, threads=1).run([batch])
+    assert np.array_equal(next(load_runtime(name, tmp_path / "old.onnx", threads=1).run([batch])), expected)
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
 def test_requests_come_back_in_order_whatever_their_rows(name, blur):
     from vireo_server.runtimes import load_runtime
 

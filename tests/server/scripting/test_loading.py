@@ -197,7 +197,7 @@ def written(model):
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"bits": "16"}, "unknown parameter 'bits' of a network; known are black, keep_fp32, memory_mb, multiple"),
+        ({"bits": "16"}, "unknown parameter 'bits' of a network; known are black, keep_fp32, mean, memory_mb"),
         ({"white": "much"}, "name: parameter white is 'much'; it must be float"),
         ({"memory_mb": "0"}, "parameter memory_mb is 0; allowed: 1 or more"),
         ({"runtime": "tensorflow"}, "parameter runtime is 'tensorflow'; allowed: auto, openvino"),

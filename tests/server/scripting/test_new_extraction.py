@@ -122,6 +122,20 @@ def test_what_a_service_says_of_itself(repository, network, labels, tmp_path):
     assert "[ -1, 3, 32, 48 ]" in (tmp_path / "models" / "last_decode" / "config.pbtxt").read_text()
 
 
+def test_weights_that_an_older_file_names_as_inputs_too_are_none(network, tmp_path):
+    model = onnx.load(str(network()))
+    kernel = np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1)
+    model.graph.initializer.append(numpy_helper.from_array(kernel, "kernel"))
+    model.graph.node.insert(0, helper.make_node("Conv", ["x", "kernel"], ["same"]))
+    model.graph.node[1].input[0] = "same"
+    for tensor in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    model.ir_version = 3
+    onnx.save(model, str(tmp_path / "old.onnx"))
+    new_service("old", repository=tmp_path / "models", onnx=tmp_path / "old.onnx")
+    assert "[ -1, 3, 32, 48 ]" in (tmp_path / "models" / "old_decode" / "config.pbtxt").read_text()
+
+
 @pytest.mark.parametrize(
     ("dims", "arguments", "said"),
     [
