@@ -158,6 +158,8 @@ _POINTWISE = {
     "Sub", "Sum", "Swish", "Tanh", "ThresholdedRelu", "Where", "BatchNormalization", "Dropout",
 }  # fmt: skip
 
+#: Operators that take a shape behind so many inputs with values.
+_VALUES = {"ConstantOfShape": 0, "Expand": 1, "Reshape": 1, "Tile": 1}
 #: Operators that compute nothing, and may move pixels.
 _REARRANGING = {"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 #: Pixels that a resize makes one of, along an axis.
@@ -179,10 +181,18 @@ class _Reading:
     def reach(self) -> Reach:
         """What the result's pixels reach. Raises _WholePicture."""
         reaches: dict[str, Reach] = {_picture(self._graph): Reach()}
+        sized: set[str] = set()
         for node in self._graph.node:
             sources = [reaches[name] for name in node.input if name in reaches]
-            if not sources or node.op_type in ("Shape", "Size") or node.output[0] in reaches:
-                continue  # Numbers, not pictures; or the inside of a rearrangement.
+            if node.op_type in ("Shape", "Size") or not sources:  # Numbers, not pictures.
+                values = node.input[: _VALUES.get(node.op_type)]
+                if node.op_type in ("Shape", "Size") or sized.intersection(values):
+                    sized.update(node.output)
+                continue
+            if node.output[0] in reaches:
+                continue  # The inside of a rearrangement.
+            if node.op_type in _POINTWISE and sized.intersection(node.input):
+                raise _WholePicture  # A pixel's place in the picture, or the picture's size, is computed with.
             if len({source.stride for source in sources}) > 1:
                 raise _WholePicture
             joined = Reach(

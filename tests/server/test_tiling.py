@@ -175,7 +175,16 @@ def turned(graph):
     return graph.node("Transpose", "input", perm=[0, 1, 3, 2])
 
 
-@pytest.mark.parametrize("form", [aligned, mirrored, turned, in_windows])
+def by_column(graph):
+    """Lighter from column to column, as networks that are told where a pixel is."""
+    width = graph.node("Slice", graph.node("Shape", "input"), graph.whole(3), graph.whole(4))
+    first, step = (graph.weight(np.array(number), np.int64) for number in (0, 1))
+    columns = graph.node("Range", first, graph.node("Squeeze", width), step)
+    ramp = graph.node("Mul", graph.node("Cast", columns, to=TensorProto.FLOAT), graph.weight(np.array(0.001)))
+    return graph.node("Add", "input", ramp)
+
+
+@pytest.mark.parametrize("form", [aligned, mirrored, turned, in_windows, by_column])
 def test_what_depends_on_the_whole_picture_is_not_cut(drawn, form):
     assert examine(adapt(drawn(form))).radius is None
 
@@ -220,9 +229,15 @@ def down_and_up(graph):
     return graph.node("Add", graph.node("ConvTranspose", half, weight, kernel_shape=[2, 2], strides=[2, 2]), "input")
 
 
+def with_a_level(graph):
+    """A plane of one value, as large as the picture: the same in every tile."""
+    return graph.node("Add", "input", graph.node("Expand", graph.weight(np.array(0.1)), graph.node("Shape", "input")))
+
+
 @pytest.mark.parametrize(
     ("form", "radius", "grain"),
     [
+        (with_a_level, 0, 1),
         (bordered("reflect"), 2, 1),
         (bordered("edge"), 2, 1),
         (bordered("constant"), 2, 1),
