@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vireo_server.errors import SettingError
-from vireo_server.inference import network_settings
+from vireo_server.inference import read_network_settings
 from vireo_server.runtimes import NetworkFile
 from vireo_server.runtimes.engine_files import engine_file, engine_key
 from vireo_server.runtimes.engines import build_engine, load_library
@@ -43,7 +43,7 @@ def build_service(
         library.target(capability)
     written = []
     for folder in folders:
-        settings = network_settings(folder / "config.pbtxt")
+        settings = read_network_settings(folder / "config.pbtxt")
         for version in sorted(path for path in folder.iterdir() if path.name.isdecimal()):
             network = NetworkFile(
                 version / settings.file, 1, settings.bits, settings.interface, settings.convention, settings.engine

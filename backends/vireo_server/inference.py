@@ -16,7 +16,7 @@ from vireo_server.side import Border
 from vireo_server.wire import Pixels, Request, log_error
 
 
-def network_settings(config: Path) -> NetworkSettings:
+def read_network_settings(config: Path) -> NetworkSettings:
     """What the `config.pbtxt` of a network's model says, read without a server. Raises SettingError."""
     found = {}
     for field in fields(NetworkSettings):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from vireo_client import command_line
+from vireo_client import server_commands
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -71,7 +71,7 @@ def test_the_image_runs_as_nobody_special_and_can_be_asked_how_it_is():
     assert DOCKERFILE.rstrip().endswith(last.strip())
     assert re.findall(r"^USER (.+)$", last, re.MULTILINE)[-1] == "10001"
     assert "/readyz" in last
-    assert f":{inspect.signature(command_line.serve).parameters['health_port'].default}/readyz" in last
+    assert f":{inspect.signature(server_commands.serve).parameters['health_port'].default}/readyz" in last
     assert "--constraint /tmp/constraints.txt" in last
     assert 'ENTRYPOINT ["vireo"]' in last
     assert "GPL-2.0-or-later" in last

@@ -31,7 +31,7 @@ class ModelControl:
         pid: process id of `tritonserver`.
         log: takes what happens.
         load_seconds: how long loading may take.
-        stall_seconds: what stands still for so long while it is loaded is loaded again, once; None: never.
+        stall_seconds: what stands still for so long while it is loaded is loaded again, once.
     """
 
     endpoints: Endpoints
@@ -39,7 +39,7 @@ class ModelControl:
     pid: int
     log: ServerLog
     load_seconds: float
-    stall_seconds: float | None
+    stall_seconds: float
 
     def unload(self, model: str) -> None:
         """Unload a model; ensembles that use it are not available until it is loaded again.
@@ -71,8 +71,8 @@ class ModelControl:
         """End what stands still while it is loaded, once; gives whether that happened."""
         done, killed = threading.Event(), threading.Event()
 
-        def watch(seconds: float) -> None:
-            stalling = StallWatch(self.pid, self.log, seconds=seconds, serves=True)
+        def watch() -> None:
+            stalling = StallWatch(self.pid, self.log, seconds=self.stall_seconds, serves=True)
             while not done.wait(_LOOK_SECONDS):
                 if stalling.stands_still():
                     self.log.note(f"error: loading stands still; killing and loading again {stalling.explain()}")
@@ -80,15 +80,13 @@ class ModelControl:
                     stalling.kill()
                     return
 
-        thread = threading.Thread(target=watch, args=(self.stall_seconds,), name="vireo-stalling", daemon=True)
-        if self.stall_seconds is not None:
-            thread.start()
+        thread = threading.Thread(target=watch, name="vireo-stalling", daemon=True)
+        thread.start()
         try:
             yield killed
         finally:
             done.set()
-            if self.stall_seconds is not None:
-                thread.join()
+            thread.join()
 
     def is_loaded(self, model: str) -> bool:
         """Say whether Triton has a model ready."""

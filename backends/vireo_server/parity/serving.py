@@ -20,7 +20,7 @@ from vireo_media.probing import probe
 from vireo_server.decoder import Decoder, Picture, layout_of, write_row
 from vireo_server.errors import BadInput
 from vireo_server.formats import Color, frame_shape
-from vireo_server.inference import load_network, network_settings
+from vireo_server.inference import load_network, read_network_settings
 from vireo_server.parity.pipelines import Picture as Pixels
 from vireo_server.parity.pipelines import Size
 from vireo_server.runtimes import Runtime
@@ -52,7 +52,7 @@ class Serving:
                 f"{', '.join(services) or 'none'}",
                 stage="parity",
             )
-        settings = network_settings(config)
+        settings = read_network_settings(config)
         return cls(network=load_network(settings, folder / "1" / settings.file))
 
     def frames(self, path: str) -> Iterator[Pixels]:
