@@ -182,7 +182,7 @@ class MediaSource:
                 f"input {self.name!r} is empty (0 bytes); allowed are {_CONTAINERS}; fetch or export it again"
             )
         self.is_mp4 = is_mp4(file)
-        self.is_upright_mp4 = self.is_mp4 and is_upright(file, size)
+        self.is_upright_mp4 = self.is_mp4 and is_upright(file)
         file.seek(0)
         cut = find_cut(file, size)
         if cut is not None:

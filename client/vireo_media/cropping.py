@@ -7,14 +7,13 @@ result is what people saw: hidden columns are no picture for a network to work o
 that can say it. libav gives this as side data of the stream, which PyAV does not show; hence the two small readers.
 """
 
-import os
 import struct
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import BinaryIO
 
 import av
 
+from vireo_media.boxes import boxes, find, movie, read
 from vireo_media.matroska import read_crops
 
 __all__ = ["Crop", "container_crop"]
@@ -26,9 +25,6 @@ _SAMPLE_ENTRY = 78
 """Bytes of a visual sample entry before the boxes in it (ISO/IEC 14496-12, 12.1.3)."""
 _STSD = 8
 """Version, flags and the number of entries."""
-
-_Box = tuple[bytes, int, int]
-"""Kind, and where the payload begins and ends."""
 
 
 def container_crop(
@@ -58,16 +54,16 @@ def container_crop(
 def _clean_aperture(file: BinaryIO, track: int, size: tuple[int, int]) -> Crop | None:
     """`clap` (ISO/IEC 14496-12, 12.1.4): width, height, and the distance of its centre from the picture's, each a
     fraction."""
-    for box in _boxes(file, 0, file.seek(0, os.SEEK_END)):
-        for trak in _inside(file, box, b"moov", b"trak"):
-            header = next(_inside(file, trak, b"trak", b"tkhd"), None)
-            if header is None or _track_id(_read(file, header)) != track:
-                continue
-            for entries in _inside(file, trak, b"trak", b"mdia", b"minf", b"stbl", b"stsd"):
-                for _, begin, end in _boxes(file, entries[1] + _STSD, entries[2]):
-                    for clap in _boxes(file, begin + _SAMPLE_ENTRY, end):
-                        if clap[0] == b"clap":
-                            return _cut_off(_read(file, clap), size)
+    index = movie(file)
+    for trak in find(file, index, b"trak") if index is not None else ():
+        header = next(find(file, trak, b"tkhd"), None)
+        if header is None or _track_id(read(file, header)) != track:
+            continue
+        for entries in find(file, trak, b"mdia", b"minf", b"stbl", b"stsd"):
+            for entry in boxes(file, entries.begin + _STSD, entries.end):
+                for clap in boxes(file, entry.begin + _SAMPLE_ENTRY, entry.end):
+                    if clap.kind == b"clap":
+                        return _cut_off(read(file, clap), size)
     return None
 
 
@@ -86,34 +82,3 @@ def _track_id(header: bytes) -> int:
     """tkhd: version 1 has longer times before it."""
     at = 20 if header[:1] == b"\1" else 12
     return int.from_bytes(header[at : at + 4], "big")
-
-
-def _inside(file: BinaryIO, box: _Box, *path: bytes) -> Iterator[_Box]:
-    """The boxes that lie at `path`, whose first is `box` itself."""
-    if box[0] != path[0]:
-        return
-    if len(path) == 1:
-        yield box
-        return
-    for inner in _boxes(file, box[1], box[2]):
-        yield from _inside(file, inner, *path[1:])
-
-
-def _boxes(file: BinaryIO, begin: int, end: int) -> Iterator[_Box]:
-    while begin + 8 <= end:
-        file.seek(begin)
-        header = file.read(16)
-        length, kind = struct.unpack(">I4s", header[:8])
-        payload = begin + 8
-        if length == 1 and len(header) == 16:
-            length, payload = struct.unpack(">Q", header[8:])[0], begin + 16
-        after = begin + length if length else end
-        if after < payload:
-            return
-        yield kind, payload, min(after, end)
-        begin = after
-
-
-def _read(file: BinaryIO, box: _Box) -> bytes:
-    file.seek(box[1])
-    return file.read(box[2] - box[1])

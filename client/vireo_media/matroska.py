@@ -22,6 +22,9 @@ _DISPLAY = _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT
 _CROPS = 0x54CC, 0x54BB, 0x54DD, 0x54AA
 """PixelCropLeft, PixelCropTop, PixelCropRight, PixelCropBottom."""
 
+_MOST_ELEMENTS, _MOST_BYTES = 1000, 1 << 22
+"""How far to look for Tracks, and how much of it is read: many times what files have. Rubbish may say anything."""
+
 _RESERVED = "." * 60
 """The room of DisplayWidth and DisplayHeight, of longer lengths, and of the element that fills up the rest."""
 
@@ -125,7 +128,7 @@ def _find_tracks(file: BinaryIO) -> tuple[int, bytes] | None:
     cluster, as it does in every file that can be played while it is fetched."""
     size = file.seek(0, os.SEEK_END)
     position = 0
-    while position < size:
+    for _ in range(_MOST_ELEMENTS):
         file.seek(position)
         header = file.read(12)
         kind, width = _id(header)
@@ -135,15 +138,17 @@ def _find_tracks(file: BinaryIO) -> tuple[int, bytes] | None:
         begin = position + width + length[1]
         if kind == _TRACKS:
             file.seek(begin)
-            return begin, file.read(length[0])
+            return begin, file.read(min(length[0], _MOST_BYTES))
         position = begin if kind == SEGMENT else begin + length[0]
+        if position >= size:
+            break
     return None
 
 
 def _elements(data: bytes) -> Iterator[_Element]:
     position = 0
     while position < len(data):
-        kind, width = _id(data[position:])
+        kind, width = _id(data[position : position + 4])
         length = read_length(data[position + width : position + width + 8])
         if not kind or length is None:
             return
