@@ -51,11 +51,14 @@ class CopiedStreams:
         original.discard = av.stream.Discard.all
         video.metadata.update(_kept(original.metadata))
         video.disposition = original.disposition
+        chapters = reader.chapters()
         for stream in reader.streams:
-            if stream.index != original.index:
+            # mp4 and mov hold chapters as a track too, which libav marks: it has read them.
+            is_chapters = bool(chapters) and stream.type == "data" and stream.discard == av.stream.Discard.all
+            if stream.index != original.index and not is_chapters:
                 self._add(stream, warnings)
         writer.metadata.update(_kept(reader.metadata))
-        self._copy_chapters(reader, warnings)
+        self._copy_chapters(chapters, warnings)
         copied = [stream for stream in reader.streams if stream.index in self._outputs]
         self._packets: Iterator[Any] = reader.demux(*copied) if copied else iter(())
         self._next: Any = None
@@ -134,8 +137,7 @@ class CopiedStreams:
             return False
         return True
 
-    def _copy_chapters(self, reader: av.container.InputContainer, warnings: list[str]) -> None:
-        chapters = reader.chapters()
+    def _copy_chapters(self, chapters: list[Any], warnings: list[str]) -> None:
         if not chapters:
             return
         if self._writer.format.name in ("mpegts", "hls"):

@@ -250,6 +250,18 @@ def test_what_the_container_cannot_hold_is_named(tmp_path: Path) -> None:
     assert sum("aac" in warning for warning in result.warnings) == 2
 
 
+def test_chapters_of_mp4_are_a_track_there_and_written_anew(tmp_path: Path) -> None:
+    mux(tmp_path / "in.mp4", segments=[encode(range(50))], source=probe(MediaSource(rich_file(tmp_path))))
+    source = probe(MediaSource(tmp_path / "in.mp4"))
+    for name in ("out.mp4", "out.mkv"):
+        warnings = mux(tmp_path / name, segments=[encode(range(50))], source=source).warnings
+        assert not any("left out" in warning for warning in warnings)
+        with av.open(str(tmp_path / name)) as after:
+            assert [chapter["metadata"] for chapter in after.chapters()] == [{"title": "One"}, {"title": "Two"}]
+    warnings = mux(tmp_path / "out.ts", segments=[encode(range(50))], source=source).warnings
+    assert [warning.partition(":")[0] for warning in warnings if "left out" in warning] == ["2 chapters were left out"]
+
+
 def test_a_time_code_stays_and_nothing_is_said(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "in.mov"), "w") as writer:
         stream: Any = writer.add_stream("libx264", rate=25)
