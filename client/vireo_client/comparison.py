@@ -10,9 +10,11 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import Colorspace
-from vireo_media.container import MediaSource
+from vireo_media.container import MediaSource, find_video, media_errors
+from vireo_media.cropping import Crop
+from vireo_media.description import HDR_TRANSFERS
 from vireo_media.errors import InputError
-from vireo_media.probing import probe
+from vireo_media.probing import VideoInput, probe
 from vireo_media.times import clock
 
 __all__ = ["Comparison", "Curve", "Moment", "Video", "compare", "parse_times"]
@@ -20,7 +22,6 @@ __all__ = ["Comparison", "Curve", "Moment", "Video", "compare", "parse_times"]
 _Luma = npt.NDArray[np.float64]
 
 _SAME_TIME_SECONDS = 0.0005
-_HDR = ("smpte2084", "arib-std-b67")
 #: The same as libav's numbers -> the kernels' names.
 _HDR_CURVES = {16: "pq", 18: "hlg"}
 _UNTAGGED = 2
@@ -99,82 +100,80 @@ def parse_times(text: str) -> list[float]:
 def compare(before: Path, after: Path, *, at: Sequence[float]) -> Comparison:
     """Read two videos; `at` are times in seconds after their first pictures.
 
-    Raises InputError where a file has no video or ends before one of the times.
+    Raises InputError where a file cannot be read, has no video, or ends before one of the times.
     """
-    videos = _describe(before), _describe(after)
-    moments = [
-        Moment(seconds, one, two)
-        for seconds, one, two in zip(at, _pictures(before, at), _pictures(after, at), strict=True)
-    ]
+    one, other = probe(MediaSource(before)), probe(MediaSource(after))
+    videos = _describe(one, before), _describe(other, after)
+    moments = [Moment(*shown) for shown in zip(at, _pictures(one, at), _pictures(other, at), strict=True)]
     found = Comparison(*videos, tuple(moments), None)
-    return found if found.apart else replace(found, curve=_curve(before, after))
+    return found if found.apart else replace(found, curve=_curve(one, other))
 
 
-def _describe(path: Path) -> Video:
-    with _open(path) as container:
-        stream = container.streams.video[0]
-        context = stream.codec_context
+def _describe(video: VideoInput, path: Path) -> Video:
+    description = video.description
+    with video.source.open() as container:
+        context = find_video(container, video.source.name).codec_context
         seconds = float(container.duration or 0) / av.time_base
-        size, color = path.stat().st_size, probe(MediaSource(path)).description.color
-        facts = [
-            ("size", f"{context.width} x {context.height}"),
-            ("codec", f"{context.codec.canonical_name}, {context.pix_fmt}"),
-            ("frame rate", f"{float(stream.average_rate):.3f}" if stream.average_rate else "unknown"),
-            ("duration", clock(seconds)),
-            ("bit rate", f"{size * 8 / seconds / 1000:.0f} kbit/s" if seconds else "unknown"),
-            ("file", f"{size / 1e6:.2f} MB"),
-            *((name, color.get(name) or "not said") for name in ("matrix", "range", "transfer", "primaries")),
-        ]
-        is_hdr = color.get("transfer") in _HDR
-        return Video(path.name, tuple(facts), context.width, context.height, is_hdr)
+        pixel_format = context.pix_fmt
+    size, rate, color = path.stat().st_size, description.frame_rate, description.color
+    facts = [
+        ("size", f"{description.width} x {description.height}"),
+        ("codec", f"{description.codec}, {pixel_format}"),
+        ("frame rate", f"{rate[0] / rate[1]:.3f}" if rate else "unknown"),
+        ("duration", clock(seconds)),
+        ("bit rate", f"{size * 8 / seconds / 1000:.0f} kbit/s" if seconds else "unknown"),
+        ("file", f"{size / 1e6:.2f} MB"),
+        *((name, color.get(name) or "not said") for name in ("matrix", "range", "transfer", "primaries")),
+    ]
+    is_hdr = color.get("transfer") in HDR_TRANSFERS
+    return Video(path.name, tuple(facts), description.width, description.height, is_hdr)
 
 
-def _open(path: Path) -> Any:
-    try:
-        container = av.open(str(path))
-    except (av.error.FFmpegError, OSError) as error:
-        raise InputError(f"{str(path)!r} cannot be read as a video ({error}); give a file that FFmpeg reads") from error
-    if not container.streams.video:
-        container.close()
-        raise InputError(f"{str(path)!r} has no video; give a file with one")
-    return container
-
-
-def _frames(path: Path) -> Iterator[tuple[float, av.VideoFrame]]:
-    """(seconds since the first, frame) in display order."""
-    with _open(path) as container:
+def _frames(video: VideoInput) -> Iterator[tuple[float, av.VideoFrame]]:
+    """(seconds since the first, frame as it is coded) in display order."""
+    source = video.source
+    with source.open() as container, media_errors(source.name, "decoding"):
         first = None
-        for frame in container.decode(video=0):
+        for frame in container.decode(find_video(container, source.name)):
             time = float(frame.time or 0)
             first = time if first is None else first
             yield time - first, frame
 
 
-def _pictures(path: Path, at: Sequence[float]) -> list[npt.NDArray[np.uint8]]:
+def _pictures(video: VideoInput, at: Sequence[float]) -> list[npt.NDArray[np.uint8]]:
     """The picture that is shown at each of the times, which may come in any order."""
     found: dict[float, npt.NDArray[np.uint8]] = {}
     wanted = sorted(set(at))
-    shown, end = None, 0.0
-    for seconds, frame in _frames(path):
+    shown, end, crop = None, 0.0, video.description.crop
+    for seconds, frame in _frames(video):
         while shown is not None and wanted and wanted[0] < seconds - _SAME_TIME_SECONDS:
-            found[wanted.pop(0)] = _rgb(shown)
+            found[wanted.pop(0)] = _rgb(shown, crop)
         if not wanted:
             break
         shown, end = frame, seconds + float((frame.duration or 0) * (frame.time_base or 0))
     while shown is not None and wanted and wanted[0] <= end:
-        found[wanted.pop(0)] = _rgb(shown)
+        found[wanted.pop(0)] = _rgb(shown, crop)
     if wanted:
-        raise InputError(f"{str(path)!r} ends at {end:.3f} s; --at has {wanted[0]:g}; take an earlier time")
+        raise InputError(
+            f"input {video.source.name!r} ends at {end:.3f} s; --at has {wanted[0]:g}; take an earlier time"
+        )
     return [found[seconds] for seconds in at]
 
 
-def _rgb(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
+def _cropped(picture: npt.NDArray[Any], crop: Crop | None) -> npt.NDArray[Any]:
+    """(H, W, ...) without what the container cuts off, as players show it."""
+    left, top, right, bottom = crop or (0, 0, 0, 0)
+    return picture[top : picture.shape[0] - bottom, left : picture.shape[1] - right]
+
+
+def _rgb(frame: av.VideoFrame, crop: Crop | None) -> npt.NDArray[np.uint8]:
     # The same rule as the services have for untagged streams; libav takes BT.601 for all.
     large = frame.width >= 1280 or frame.height > 576
     source = (Colorspace.ITU709 if large else Colorspace.ITU601) if frame.colorspace == _UNTAGGED else None
     curve = _HDR_CURVES.get(frame.color_trc)
     rgb = frame.reformat(format="rgb48le" if curve else "rgb24", interpolation=_EXACT, src_colorspace=source)
-    return _light_of_sdr(rgb.to_ndarray(), curve=curve) if curve else np.asarray(rgb.to_ndarray(), np.uint8)
+    picture = _cropped(rgb.to_ndarray(), crop)
+    return _light_of_sdr(picture, curve=curve) if curve else np.asarray(picture, np.uint8)
 
 
 def _light_of_sdr(rgb: npt.NDArray[Any], *, curve: Any) -> npt.NDArray[np.uint8]:
@@ -187,7 +186,7 @@ def _light_of_sdr(rgb: npt.NDArray[Any], *, curve: Any) -> npt.NDArray[np.uint8]
     return np.asarray((sdr[0].astype(np.uint32) * 255 + 32767) // 65535, np.uint8)
 
 
-def _curve(before: Path, after: Path) -> Curve:
+def _curve(before: VideoInput, after: VideoInput) -> Curve:
     """Over the times at which both have a picture."""
     seconds, psnr, ssim = [], [], []
     others = _frames(after)
@@ -199,18 +198,18 @@ def _curve(before: Path, after: Path) -> Curve:
             break
         if later[0] > time + _SAME_TIME_SECONDS:
             continue
-        one, two = _luma(frame), _luma(later[1])
+        one, two = _luma(frame, before.description.crop), _luma(later[1], after.description.crop)
         seconds.append(time)
         psnr.append(_psnr(one, two))
         ssim.append(_ssim(one, two))
     return Curve(tuple(seconds), tuple(psnr), tuple(ssim))
 
 
-def _luma(frame: av.VideoFrame) -> _Luma:
+def _luma(frame: av.VideoFrame, crop: Crop | None) -> _Luma:
     """Luma as codes of 8 bit, (H, W), fractions where there are more bits."""
     plane = frame.reformat(format="yuv420p10le", interpolation=_EXACT).planes[0]
     codes = np.frombuffer(memoryview(plane), np.uint16).reshape(plane.height, plane.line_size // 2)
-    return codes[:, : plane.width].astype(np.float64) / 4
+    return np.asarray(_cropped(codes[:, : plane.width], crop).astype(np.float64) / 4)
 
 
 def _psnr(one: _Luma, two: _Luma) -> float:

@@ -3,6 +3,7 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,8 @@ from PIL import Image
 from vireo_client.comparison import compare, parse_times
 from vireo_client.comparison_page import page
 from vireo_media.errors import InputError
+from vireo_media.mastering import insert_boxes
+from vireo_media.testing import numbered_clip
 
 VIREO = [sys.executable, "-c", "from vireo_client.command_line import main; main()"]
 FRAMES = 12
@@ -121,6 +124,20 @@ def test_a_video_without_tags_has_the_colours_that_the_services_give_it(tmp_path
     assert np.array_equal(moment.before, moment.after)
 
 
+def test_what_the_container_crops_is_not_shown(tmp_path):
+    """Such a source, beside what a service made of it: of the same size."""
+    cropped, shown = tmp_path / "cropped.mp4", tmp_path / "shown.mp4"
+    numbered_clip(shown, frames=2, size=(160, 96))
+    movie = shown.read_bytes()
+    cropped.write_bytes(insert_boxes(movie, struct.pack(">I4s8i", 40, b"clap", 128, 1, 80, 1, 4, 1, 0, 1)))
+    found = compare(cropped, shown, at=[0])
+    assert (found.before.width, found.before.height) == (128, 80)
+    assert ("size", "128 x 80") in found.before.facts
+    (moment,) = found.moments
+    assert np.array_equal(moment.before, moment.after[8:88, 20:148])
+    assert compare(cropped, cropped, at=[0]).curve.psnr == (100, 100)
+
+
 @pytest.mark.parametrize(("text", "times"), [("0", [0]), ("1.5,00:01:20", [1.5, 80]), ("2:03", [123])])
 def test_times_as_people_write_them(text, times):
     assert parse_times(text) == times
@@ -144,9 +161,14 @@ def test_the_command_writes_both_and_its_errors_are_messages(videos, tmp_path):
         assert picture.size == (3 * 640, 2 * (427 + 26))
     text = html.read_text()
     assert "http" not in text.replace("http-equiv", "")  # nothing is fetched
+    damaged = tmp_path / "damaged.mp4"
+    numbered_clip(damaged, frames=2, size=(96, 64))
+    data = damaged.read_bytes()
+    damaged.write_bytes(data.partition(b"mdat")[0] + b"mdat".ljust(len(data.partition(b"mdat")[2]) + 4, b"\xff"))
     for arguments, said in (
         ([before, after, "--at", "99", "-o", html], "ends at 3.000 s; --at has 99"),
-        ([before, str(tmp_path), "-o", html], "cannot be read as a video"),
+        ([before, str(tmp_path), "-o", html], "is a folder"),
+        ([before, damaged, "-o", html], "decoding it failed: its data is damaged"),
         ([before, after, "-o", tmp_path / "none" / "page.html"], "choose a place that can be written"),
         ([before, after, "-o", before], "is allowed to end in .html or .htm only"),
         ([before, after, "--png", after], "is allowed to end in .png only"),
