@@ -12,9 +12,16 @@ from vireo_media.bitstream import length_size
 __all__ = ["Bits", "H264Parameters", "has_frames_only", "read_h264", "read_h264_field", "read_h264_set"]
 
 _HIGH_PROFILES = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
+_ASPECT_RATIOS = (
+    (0, 1), (1, 1), (12, 11), (10, 11), (16, 11), (40, 33), (24, 11), (20, 11), (32, 11), (80, 33), (18, 11),
+    (15, 11), (64, 33), (160, 99), (4, 3), (3, 2), (2, 1),
+)  # fmt: skip
+"""Of aspect_ratio_idc (ITU-T H.264 table E-1)."""
 _EXTENDED_ASPECT_RATIO = 255
 _MOST_OF_A_SLICE = 24
 """Bytes of a slice in which what is read of its header lies."""
+_MOST_OF_A_HEADER = 1 << 14
+"""Bytes, several times what the longest one takes: rubbish may call itself a header."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,14 +29,17 @@ class H264Parameters:
     """What an H.264 sequence parameter set says; FFmpeg's numbers are the standard's. None where it says nothing.
 
     `frames_only`: no picture is coded as fields. `size` is (width, height) after cropping. `color` is primaries,
-    transfer and matrix. `chroma` is chroma_sample_loc_type of the top field. `frame_number_bits` is the length of
-    frame_num in a slice, `separate_planes` whether each plane has slices of its own.
+    transfer and matrix. `chroma` is chroma_sample_loc_type of the top field, `chroma_format` chroma_format_idc.
+    `aspect` is the shape of a pixel, width to height. `frame_number_bits` is the length of frame_num in a slice,
+    `separate_planes` whether each plane has slices of its own.
     """
 
     frames_only: bool
     frame_number_bits: int
     separate_planes: bool
     size: tuple[int, int]
+    chroma_format: int
+    aspect: tuple[int, int] | None = None
     full_range: bool | None = None
     color: tuple[int, int, int] | None = None
     chroma: int | None = None
@@ -111,10 +121,10 @@ def _parameters(sps: bytes) -> H264Parameters:
         wide, tall = (1, 1) if separate or chroma_format in (0, 3) else (2, 2 if chroma_format == 1 else 1)
         width -= wide * (left + right)
         height -= tall * (top + bottom) * (1 if frames_only else 2)
-    full_range = color = chroma = None
+    full_range = color = chroma = aspect = None
     if bits.take(1):
-        if bits.take(1) and bits.take(8) == _EXTENDED_ASPECT_RATIO:
-            bits.take(32)
+        if bits.take(1):
+            aspect = _aspect(bits)
         if bits.take(1):
             bits.take(1)
         if bits.take(1):
@@ -129,10 +139,21 @@ def _parameters(sps: bytes) -> H264Parameters:
         frame_number_bits=frame_number_bits,
         separate_planes=separate,
         size=(width, height),
+        chroma_format=chroma_format,
+        aspect=aspect,
         full_range=full_range,
         color=color,
         chroma=chroma,
     )
+
+
+def _aspect(bits: "Bits") -> tuple[int, int] | None:
+    number = bits.take(8)
+    if number == _EXTENDED_ASPECT_RATIO:
+        width, height = bits.take(16), bits.take(16)
+    else:
+        width, height = _ASPECT_RATIOS[number] if number < len(_ASPECT_RATIOS) else (0, 1)
+    return (width, height) if width and height else None
 
 
 def _skip_scaling_list(bits: "Bits", size: int) -> None:
@@ -147,7 +168,7 @@ class Bits:
     """The bits of a header, from the first. Raises IndexError behind the last."""
 
     def __init__(self, data: bytes) -> None:
-        self._text = "".join(f"{byte:08b}" for byte in data)
+        self._text = "".join(f"{byte:08b}" for byte in data[:_MOST_OF_A_HEADER])
         self._place = 0
 
     def take(self, count: int) -> int:

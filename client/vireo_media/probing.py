@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, pairwise
-from typing import Any
+from typing import Any, cast
 
 import av
 import av.container
@@ -65,6 +65,9 @@ _MOST_PACKETS = 64
 _ENOUGH_PACKETS = 24
 """After so many, times that have followed the order of decoding and the pictures' order too are right."""
 
+_CHROMA_FORMATS, _FOUR_FOUR_FOUR = ("yuv420p", "yuv420p", "yuv422p", "yuv444p"), 3
+"""A pixel format with the chroma samples that libav gives to each chroma_format_idc."""
+
 _FULL_RANGE = ("yuvj", "gray", "ya")
 """Pixel formats whose black is 0 where nothing else is said."""
 
@@ -110,7 +113,7 @@ def _described(source: MediaSource, *, decodes: bool) -> VideoInput | None:
         side_data = _side_data(frame)
         _note_losses(source, stream, side_data)
         width, height = (frame.width, frame.height) if frame is not None else (context.width, context.height)
-        crop = _crop(source, container, stream, (width, height))
+        crop = _crop(source, container, stream, size=(width, height), format=_format(context, parameters))
         left, top, right, bottom = crop or (0, 0, 0, 0)
         matrix = side_data.get(Type.DISPLAYMATRIX)
         description = StreamDescription(
@@ -121,7 +124,7 @@ def _described(source: MediaSource, *, decodes: bool) -> VideoInput | None:
             height=height - top - bottom,
             crop=crop,
             frame_rate=_rational(stream.guessed_rate) or _rational(stream.average_rate),
-            sample_aspect_ratio=_rational(stream.sample_aspect_ratio),
+            sample_aspect_ratio=_aspect(stream, parameters),
             rotation=int(frame.rotation) if frame is not None else 0,
             field_order=_field_order(context.field_order, frame),
             color=color,
@@ -159,13 +162,27 @@ def _h264_color(context: Any, parameters: H264Parameters) -> dict[str, str | Non
     container = int(context.color_primaries), int(context.color_trc), int(context.colorspace)
     primaries, transfer, matrix = parameters.color or container
     full = parameters.full_range
+    is_known = matrix or parameters.chroma_format == _FOUR_FOUR_FOUR  # Other pictures cannot be RGB.
     return {
-        "matrix": MATRICES.get(matrix),
+        "matrix": MATRICES.get(matrix) if is_known else None,
         "range": RANGES.get(int(context.color_range)) if full is None else "pc" if full else "tv",
         "transfer": TRANSFERS.get(transfer),
         "primaries": PRIMARIES.get(primaries),
         "chroma_location": sample_location(parameters.chroma),
     }
+
+
+def _format(context: Any, parameters: H264Parameters | None) -> av.VideoFormat | None:
+    """A pixel format whose chroma samples lie as the stream's: without decoding libav knows none of H.264."""
+    if context.format is None and parameters is not None and parameters.chroma_format < len(_CHROMA_FORMATS):
+        return av.VideoFormat(_CHROMA_FORMATS[parameters.chroma_format])
+    return cast("av.VideoFormat | None", context.format)
+
+
+def _aspect(stream: av.video.stream.VideoStream, parameters: H264Parameters | None) -> Rational | None:
+    """The container's word, or the coded headers'."""
+    coded = Fraction(*parameters.aspect) if parameters is not None and parameters.aspect is not None else None
+    return _rational(stream.sample_aspect_ratio or coded)
 
 
 def _headers_tell_all(source: MediaSource, stream: av.video.stream.VideoStream, key_packet: bytes | None) -> bool:
@@ -235,7 +252,9 @@ def _crop(
     source: MediaSource,
     container: av.container.InputContainer,
     stream: av.video.stream.VideoStream,
+    *,
     size: tuple[int, int],
+    format: av.VideoFormat | None,
 ) -> Crop | None:
     place = [video.index for video in container.streams.video].index(stream.index)
     with source.file() as file:
@@ -245,7 +264,7 @@ def _crop(
             place=place,
             track=stream.id,
             size=size,
-            format=stream.codec_context.format,
+            format=format,
         )
     if crop is not None:
         width, height = size[0] - crop[0] - crop[2], size[1] - crop[1] - crop[3]

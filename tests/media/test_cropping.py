@@ -46,6 +46,7 @@ def test_a_clean_aperture(numbers: tuple[int, ...], pixel_format: str, crop: Cro
     left, top, right, bottom = crop or (0, 0, 0, 0)
     assert (description.width, description.height) == (160 - left - right, 96 - top - bottom)
     assert ("crop" in source.remarks) == (crop is not None)
+    assert probe(MediaSource(with_clap(*numbers, pixel_format=pixel_format)), for_numbers=True).description.crop == crop
 
 
 def test_the_aperture_of_another_track_is_not_this_ones(tmp_path: Path) -> None:

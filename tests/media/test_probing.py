@@ -20,6 +20,9 @@ TOLD_BY_HEADERS = {
     },
     "hevc.mp4": {"codec": "libx265", "options": {"x265-params": "log-level=none"}},
     "four_four_four.mp4": {"pixel_format": "yuv444p"},
+    "shaped.mp4": {"options": {"x264-params": "sar=4/3"}},
+    "extended.mp4": {"options": {"x264-params": "sar=7/5"}},
+    "no_rgb.mp4": {"options": {"x264-params": "colormatrix=GBR"}},
     "scaling_lists.mp4": {"options": {"x264-params": "cqm=jvt"}},
 }
 DECODED = {
@@ -109,6 +112,8 @@ def test_what_stands_before_the_size_is_skipped_as_it_is_coded():
     assert read_h264_set(unit) == H264Parameters(
         frames_only=True,
         size=(94, 60),
+        chroma_format=1,
+        aspect=(1, 1),
         frame_number_bits=4,
         separate_planes=False,
         full_range=True,
