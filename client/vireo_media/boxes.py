@@ -26,8 +26,6 @@ def boxes(file: BinaryIO, begin: int, end: int) -> Iterator[Box]:
     while begin + 8 <= end:
         file.seek(begin)
         header = file.read(16)
-        if len(header) < 8:
-            return
         length, kind = struct.unpack(">I4s", header[:8])
         payload = begin + 8
         if length == 1 and len(header) == 16:

@@ -37,6 +37,7 @@ MATRICES = {
     10: "bt2020c", 11: "smpte2085", 12: "chroma-derived-nc", 13: "chroma-derived-c", 14: "ictcp", 15: "ipt-c2",
 }  # fmt: skip
 RANGES = {1: "tv", 2: "pc"}
+_UNSPECIFIED = 2
 TRANSFERS = {
     1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear", 9: "log100", 10: "log316",
     11: "iec61966-2-4", 12: "bt1361e", 13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084",
@@ -102,6 +103,7 @@ def _described(source: MediaSource, *, decodes: bool) -> VideoInput | None:
     """What the source is, None where it cannot be told without decoding."""
     with source.open(quick=not decodes) as container, media_errors(source.name, "opening"):
         stream = find_video(container, source.name)
+        said = _numbers(stream.codec_context)  # Decoding may change it.
         frame, key_packet = (
             _first_picture(source, container, stream) if decodes else (None, _first_key(container, stream))
         )
@@ -109,7 +111,7 @@ def _described(source: MediaSource, *, decodes: bool) -> VideoInput | None:
             return None
         context = stream.codec_context
         parameters = read_h264(context.extradata or b"") if not decodes else None
-        color = _color(stream, frame, key_packet) if parameters is None else _h264_color(context, parameters)
+        color = _color(stream, frame, key_packet, said) if parameters is None else _h264_color(context, parameters)
         side_data = _side_data(frame)
         _note_losses(source, stream, side_data)
         width, height = (frame.width, frame.height) if frame is not None else (context.width, context.height)
@@ -141,15 +143,28 @@ def _described(source: MediaSource, *, decodes: bool) -> VideoInput | None:
         )
 
 
+def _numbers(tags: Any) -> tuple[int, int, int]:
+    """Primaries, transfer and matrix."""
+    return int(tags.color_primaries), int(tags.color_trc), int(tags.colorspace)
+
+
 def _color(
-    stream: av.video.stream.VideoStream, frame: av.VideoFrame | None, key_packet: bytes | None
+    stream: av.video.stream.VideoStream,
+    frame: av.VideoFrame | None,
+    key_packet: bytes | None,
+    said: tuple[int, int, int],
 ) -> dict[str, str | None]:
+    """What the picture says, and where it says nothing what the container `said`: libav's decoders of HEVC and AV1
+    forget that."""
     tags = frame if frame is not None else stream.codec_context
+    primaries, transfer, matrix = (
+        outer if inner == _UNSPECIFIED else inner for inner, outer in zip(_numbers(tags), said, strict=True)
+    )
     color = {
-        "matrix": _matrix(stream, int(tags.colorspace)),
+        "matrix": _matrix(stream, matrix),
         "range": RANGES.get(int(tags.color_range)),
-        "transfer": TRANSFERS.get(int(tags.color_trc)),
-        "primaries": PRIMARIES.get(int(tags.color_primaries)),
+        "transfer": TRANSFERS.get(transfer),
+        "primaries": PRIMARIES.get(primaries),
         "chroma_location": chroma_location(stream, key_packet),
     }
     if color["range"] is None and (stream.pix_fmt or "").startswith(_FULL_RANGE):
@@ -159,8 +174,7 @@ def _color(
 
 def _h264_color(context: Any, parameters: H264Parameters) -> dict[str, str | None]:
     """What the decoder would say: the coded headers' word, where they have one, before the container's."""
-    container = int(context.color_primaries), int(context.color_trc), int(context.colorspace)
-    primaries, transfer, matrix = parameters.color or container
+    primaries, transfer, matrix = parameters.color or _numbers(context)
     full = parameters.full_range
     is_known = matrix or parameters.chroma_format == _FOUR_FOUR_FOUR  # Other pictures cannot be RGB.
     return {

@@ -136,6 +136,9 @@ def test_what_the_container_crops_is_not_shown(tmp_path):
     (moment,) = found.moments
     assert np.array_equal(moment.before, moment.after[8:88, 20:148])
     assert compare(cropped, cropped, at=[0]).curve.psnr == (100, 100)
+    moved = tmp_path / "moved.mp4"  # the same pictures, another part of them
+    moved.write_bytes(insert_boxes(movie, struct.pack(">I4s8i", 40, b"clap", 128, 1, 80, 1, 0, 1, 0, 1)))
+    assert max(compare(cropped, moved, at=[0]).curve.psnr) < 100
 
 
 @pytest.mark.parametrize(("text", "times"), [("0", [0]), ("1.5,00:01:20", [1.5, 80]), ("2:03", [123])])

@@ -66,7 +66,7 @@ def test_a_track_of_either_version_is_upright(tmp_path: Path) -> None:
         b"\x16\x54\xae\x6b\x01\xff\xff\xff\xff\xff\xff\xff",  # Tracks of unknown length
         b"\x16\x54\xae\x6b\x01\xff\xff\xff\xff\xff\xff\xfe",  # of 64 PiB
         b"\xec\x01\xff\xff\xff\xff\xff\xff\xfe",  # Tracks behind something as long
-        b"\xec\x80" * 5000 + b"\x16\x54\xae\x6b\x84\xae\x82\x83\x81",  # behind thousands of nothing
+        b"\xec\x80" * 5000 + b"\x16\x54\xae\x6b\x85\xae\x83\x83\x81\x01",  # a video behind thousands of nothing
     ],
 )
 def test_elements_that_cannot_be_crop_nothing(tmp_path: Path, elements: bytes) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A picture is decoded only where something can be learnt from it."""
 
+import io
+import struct
 from dataclasses import replace
 
 import av
@@ -8,6 +10,7 @@ import pytest
 from vireo_media import probing
 from vireo_media.bitstream import has_own_headers
 from vireo_media.container import MediaSource, read_packets
+from vireo_media.mastering import insert_boxes
 from vireo_media.parameter_sets import H264Parameters, has_frames_only, read_h264_set
 from vireo_media.probing import probe
 from vireo_media.testing import numbered_clip
@@ -82,6 +85,20 @@ def test_a_container_with_another_size_than_the_pictures_is_not_believed(tmp_pat
     data[place : place + 2] = (64).to_bytes(2, "big")
     assert probe(MediaSource(bytes(data), name="other"), for_numbers=True).description.width == 98
     assert decodes
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libsvtav1"])
+def test_colours_that_only_the_container_says_hold(codec):
+    """BT.2020 and PQ in the box `colr`, and nothing in the coded headers."""
+    movie = io.BytesIO()
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    numbered_clip(movie, frames=8, size=(96, 64), container="mp4", codec=codec, bframes=0, options=options)
+    plain = movie.getvalue().replace(b"colr", b"free")
+    assert probe(MediaSource(plain)).description.color["transfer"] is None
+    tagged = insert_boxes(plain, struct.pack(">I4s4s3HB", 19, b"colr", b"nclx", 9, 16, 9, 0))
+    for for_numbers in (False, True):
+        color = probe(MediaSource(tagged), for_numbers=for_numbers).description.color
+        assert (color["primaries"], color["transfer"], color["matrix"]) == ("bt2020", "smpte2084", "bt2020nc")
 
 
 def parameter_set(*fields):
