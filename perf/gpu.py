@@ -90,7 +90,7 @@ def end_to_end() -> Answer:
 
 
 def multiply_adds(path: Path, *, width: int, height: int) -> int:
-    """Multiplications with addition of a network's convolutions and matrix products for one picture."""
+    """Multiplications with addition of a network's convolutions for one picture."""
     import onnx
 
     model = onnx.load(str(path))

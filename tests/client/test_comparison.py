@@ -167,7 +167,8 @@ def test_the_command_writes_both_and_its_errors_are_messages(videos, tmp_path):
     damaged = tmp_path / "damaged.mp4"
     numbered_clip(damaged, frames=2, size=(96, 64))
     data = damaged.read_bytes()
-    damaged.write_bytes(data.partition(b"mdat")[0] + b"mdat".ljust(len(data.partition(b"mdat")[2]) + 4, b"\xff"))
+    begin, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    damaged.write_bytes(data[:begin] + b"\xff" * (end - begin) + data[end:])
     for arguments, said in (
         ([before, after, "--at", "99", "-o", html], "ends at 3.000 s; --at has 99"),
         ([before, str(tmp_path), "-o", html], "is a folder"),
