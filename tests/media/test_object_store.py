@@ -1,22 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Inputs and outputs in S3, against a server that speaks its protocol.
-
-s3fs wants an older python-dateutil than the plots have here, so it is no development dependency. In an environment of
-its own: pip install -e '.[client,s3]' 'moto[server]' pytest, and then
-pytest --confcutdir tests/media tests/media/test_object_store.py
-"""
+"""Inputs and outputs in S3, against a server that speaks its protocol."""
 
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-pytest.importorskip("s3fs")
-pytest.importorskip("moto.server")
-
 import moto.server
+import pytest
 import s3fs
 from vireo_client import Client
 from vireo_client.testing import Loopback
