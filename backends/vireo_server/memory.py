@@ -13,7 +13,7 @@ def map_blocks_above(size: int) -> None:
     """Have blocks of more than `size` bytes mapped one by one, outside the heap, from now on; nothing without glibc.
 
     For a process whose large blocks live long. Among short-lived ones in one heap they leave holes that nothing fills:
-    with encoders' blocks outside it, a further 1080p stream took 129 to 145 MB beyond its codecs instead of 163.
+    with encoders' blocks outside it, a further 1080p stream took 132 MB beyond its codecs instead of 163.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
