@@ -177,7 +177,7 @@ def _foreign() -> tuple[type[Exception], ...]:
 
         kinds.append(aiohttp.ClientError)
     with contextlib.suppress(ImportError):
-        import botocore.exceptions  # type: ignore[import-not-found]
+        import botocore.exceptions
 
         kinds += [botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError]
     return tuple(kinds)
