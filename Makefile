@@ -38,7 +38,7 @@ test-gpu: $(INSTALLED) ## Run on this machine's GPU all that touches pictures; f
 perf-gpu: $(INSTALLED) ## Measure this machine's GPU: some minutes; writes perf/results/gpu
 	$(BIN)/python -m perf.gpu
 
-perf: $(INSTALLED) ## Measure everything: about 10 minutes; writes perf/results, plots and the README's table
+perf: $(INSTALLED) ## Measure everything: about 15 minutes; writes perf/results, plots and the README's table
 	$(BIN)/python -m perf.run
 
 perf-full: $(INSTALLED) ## The same with more repetitions: about 40 minutes

@@ -158,7 +158,7 @@ def run(results: Results, *, parts: tuple[str, ...] = PARTS) -> None:
 def main() -> int:
     """Measure, write, and say what came of it."""
     parser = argparse.ArgumentParser(description="Measure everything.")
-    parser.add_argument("--mode", choices=PLANS, default="quick", help="quick: about 10 minutes")
+    parser.add_argument("--mode", choices=PLANS, default="quick", help="quick: about 15 minutes")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="some parts")
     parser.add_argument("--output", type=Path, default=RESULTS, help="the folder for results and plots")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="gets the table, if it has the markers")
