@@ -50,7 +50,7 @@ from vireo_media.container import MediaSource
 from vireo_media.probing import probe
 from vireo_media.sampling import Sampler, Sampling
 from vireo_server import tags
-from vireo_server.decoder import layout_of, write_row
+from vireo_server.decoded_picture import layout_of, write_row
 from vireo_server.formats import Format, frame_shape
 from vireo_server.launching import running_server
 from vireo_server.pictures import make_pictures

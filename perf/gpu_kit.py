@@ -57,7 +57,7 @@ def dlpack_out() -> Answer:
     """Whether decoded CUDA frames go to CuPy through DLPack, and equal those decoded in software."""
     cupy = find_cupy()
     from vireo_kernels import frames_shape
-    from vireo_server.decoder import write_row
+    from vireo_server.decoded_picture import write_row
     from vireo_server.nvdec import Nvdec
     from vireo_server.side import Border
 

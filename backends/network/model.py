@@ -5,7 +5,8 @@ from pathlib import Path
 
 from vireo_server.heartbeat import Heartbeat
 from vireo_server.inference import infer, load_network
-from vireo_server.settings import NetworkSettings, read_settings
+from vireo_server.network_settings import NetworkSettings
+from vireo_server.settings import read_settings
 from vireo_server.side import Border, side_of
 from vireo_server.wire import Request, log_warning
 

@@ -18,7 +18,7 @@ from vireo_server.formats import Bits
 from vireo_server.interpolation_input import interpolation_input
 
 if TYPE_CHECKING:
-    from vireo_server.settings import Interface
+    from vireo_server.network_settings import Interface
 
 #: Half precision is too coarse for 16 bits, and for PQ's arithmetic.
 _FLOATS: dict[Bits, tuple[str, ...]] = {8: ("FLOAT", "FLOAT16"), 16: ("FLOAT",)}

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from vireo_server.errors import SettingError
+from vireo_server.network_settings import NetworkSettings
 from vireo_server.services import read_parameter
-from vireo_server.settings import NetworkSettings, PreprocessSettings
+from vireo_server.settings import PreprocessSettings
 from vireo_server.templates import ensemble, preprocess
 
 _PLAIN = {

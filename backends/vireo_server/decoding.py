@@ -17,7 +17,8 @@ from vireo_media.description import StreamDescription
 from vireo_media.sampling import Sampler, Sampling
 
 from vireo_server import tags
-from vireo_server.decoder import Decoder, Picture, write_row
+from vireo_server.decoded_picture import Picture, write_row
+from vireo_server.decoder import Decoder
 from vireo_server.errors import BadInput, StageError
 from vireo_server.formats import KIND, NO_PICTURE, REFERENCE, SOURCE, frame_shape, spare_rows
 from vireo_server.nvdec import DevicePicture, Nvdec

@@ -15,8 +15,8 @@ from vireo_server.launching.errors import LaunchError
 from vireo_server.launching.repository import Repository, read_repository
 from vireo_server.locations import find_locations
 from vireo_server.machine import WORKS, Machine, examine
+from vireo_server.network_settings import NetworkSettings
 from vireo_server.services import read_parameter
-from vireo_server.settings import NetworkSettings
 
 _ENOUGH_SHARED_MEMORY_MB = 1024
 

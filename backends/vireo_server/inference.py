@@ -9,9 +9,10 @@ from dataclasses import fields
 from pathlib import Path
 
 from vireo_server.errors import BadInput, Internal
+from vireo_server.network_settings import NetworkSettings
 from vireo_server.runtimes import Runtime, load_runtime
 from vireo_server.services import read_parameter
-from vireo_server.settings import NetworkSettings, convert_setting
+from vireo_server.settings import convert_setting
 from vireo_server.side import Border
 from vireo_server.wire import Pixels, Request, log_error
 

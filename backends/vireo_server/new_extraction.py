@@ -17,7 +17,8 @@ from vireo_media.sampling import Sampling
 from vireo_media.services import WHOLE_VIDEO
 
 from vireo_server.errors import SettingError
-from vireo_server.settings import DecodePreprocessSettings, convert_setting, network_settings
+from vireo_server.network_settings import network_settings
+from vireo_server.settings import DecodePreprocessSettings, convert_setting
 from vireo_server.templates import PACKET_MAPS, PACKETS_IN, SEQUENCES, network, parameter, quoted
 
 _MAX_PACKETS = 128

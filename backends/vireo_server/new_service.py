@@ -25,11 +25,12 @@ from vireo_media.versions import versioned
 from vireo_server.chaining import chain
 from vireo_server.errors import BadInput, SettingError
 from vireo_server.locations import find_locations
+from vireo_server.network_settings import NetworkSettings, network_settings
 from vireo_server.new_extraction import Extraction, configurations, read_labels, try_numbers
 from vireo_server.scripting.local import CHUNK_PIXELS
 from vireo_server.scripting.script import PACKAGES
 from vireo_server.scripting.stage import PROFILING
-from vireo_server.settings import NetworkSettings, ScriptSettings, network_settings
+from vireo_server.settings import ScriptSettings
 from vireo_server.templates import Second, ensemble, network, preprocess, script_stage
 
 #: What every repository needs beside its services.

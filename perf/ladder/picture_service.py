@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tritonclient.grpc as grpcclient
 from vireo_kernels.color import frames_to_rgb, rgb_to_frames
-from vireo_server.decoder import Picture
+from vireo_server.decoded_picture import Picture
 
 from perf.clips import Clip
 from perf.ladder.codecs import Coded, Collector, Rows, color_of, frames_of, open_encoder, pictures

@@ -10,7 +10,8 @@ from vireo_media.container import MediaSource
 from vireo_media.probing import probe
 from vireo_media.segments import read_packets
 from vireo_media.testing import numbered_clip
-from vireo_server.decoder import Decoder, write_row
+from vireo_server.decoded_picture import write_row
+from vireo_server.decoder import Decoder
 from vireo_server.encoder import Encoder
 from vireo_server.encoder_options import NVENC, EncoderOptions
 from vireo_server.formats import Format, frame_shape

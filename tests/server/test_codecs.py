@@ -85,7 +85,7 @@ def test_a_packet_after_the_flush_is_refused(clip):
     [("yuv420p", "nv12"), ("yuv422p", "nv12"), ("yuv444p", "nv12"), ("yuv420p10le", "p010"), ("yuv422p10le", "p010")],
 )
 def test_every_pixel_format_becomes_nv12_or_p010(pixel_format, layout, tmp_path):
-    from vireo_server.decoder import layout_of, write_row
+    from vireo_server.decoded_picture import layout_of, write_row
     from vireo_server.formats import frame_shape
 
     path = tmp_path / "clip.mkv"

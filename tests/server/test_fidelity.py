@@ -12,7 +12,8 @@ from vireo_media.container import MediaSource, read_packets
 from vireo_media.probing import probe
 from vireo_media.testing import numbered_clip, read_number
 from vireo_media.times import timing_rows
-from vireo_server.decoder import Decoder, conversion_note, layout_of, write_row
+from vireo_server.decoded_picture import conversion_note, layout_of, write_row
+from vireo_server.decoder import Decoder
 from vireo_server.deinterlacing import Deinterlacer
 from vireo_server.errors import BadInput
 from vireo_server.formats import frame_shape

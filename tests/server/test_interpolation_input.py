@@ -10,8 +10,9 @@ import pytest
 from vireo_server.errors import BadInput, SettingError
 from vireo_server.formats import Format
 from vireo_server.interpolating import InterpolationStage
+from vireo_server.network_settings import NetworkSettings
 from vireo_server.runtimes import load_runtime
-from vireo_server.settings import NetworkSettings, PreprocessSettings
+from vireo_server.settings import PreprocessSettings
 from vireo_server.tags import NOTHING
 from vireo_training.graph import FLOAT, Graph
 from vireo_training.interpolation import interpolation_graph

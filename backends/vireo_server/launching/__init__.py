@@ -18,7 +18,8 @@ from vireo_server.launching.errors import (
 )
 from vireo_server.launching.loading import Loaded, Unloaded, load_service, unload_service
 from vireo_server.launching.serve import serve
-from vireo_server.launching.server import RunningServer, running_server
+from vireo_server.launching.server import RunningServer
+from vireo_server.launching.starting import running_server
 from vireo_server.launching.triton import Triton, find_triton
 
 __all__ = [

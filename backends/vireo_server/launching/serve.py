@@ -17,7 +17,8 @@ from vireo_server.launching.errors import LaunchError
 from vireo_server.launching.json_lines import json_line
 from vireo_server.launching.log import LogFormat, ServerLog
 from vireo_server.launching.ports import Endpoints
-from vireo_server.launching.server import RunningServer, ServerSettings, start_server
+from vireo_server.launching.server import RunningServer, ServerSettings
+from vireo_server.launching.starting import start_server
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LOOK_SECONDS = 0.2

@@ -6,11 +6,9 @@ from __future__ import annotations
 import math
 import os
 import secrets
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from vireo_server.heartbeat import STUCK_VARIABLE, read_beats
@@ -18,7 +16,7 @@ from vireo_server.launching.backends import assemble_backends
 from vireo_server.launching.command import server_command
 from vireo_server.launching.control import ModelControl
 from vireo_server.launching.environment import server_environment
-from vireo_server.launching.errors import LaunchError, ModelLoadError, PortError, StalledError
+from vireo_server.launching.errors import LaunchError, ModelLoadError, PortError
 from vireo_server.launching.gpu_memory import choose_gpu, pools_for
 from vireo_server.launching.health import Health, HealthPort, ServiceHealth
 from vireo_server.launching.loading import LoadRequests, ServerInfo
@@ -28,7 +26,7 @@ from vireo_server.launching.process import ServerProcess
 from vireo_server.launching.readiness import Starting, says_ready
 from vireo_server.launching.repository import FILE_MODEL, read_repository
 from vireo_server.launching.revision import RevisingControl, serve_from
-from vireo_server.launching.runtime_folder import SHARED_MEMORY, cache_folder, clean_leftovers, make_runtime_folder
+from vireo_server.launching.runtime_folder import cache_folder, make_runtime_folder
 from vireo_server.launching.triton import find_triton
 from vireo_server.launching.watchdog import Watchdog
 from vireo_server.locations import find_locations
@@ -37,12 +35,11 @@ DECODE_MODEL = "decode"
 """The first stage of a service, or `<service>_decode` where decoding is part of its own."""
 
 _EXIT_SECONDS = 5
-_PORT_TRIES = 3
-_STALL_SECONDS = 30.0
-_ENOUGH_SHARED_MEMORY_BYTES = 1 << 30
+STALL_SECONDS = 30.0
 
 
-def _never() -> bool:
+def never() -> bool:
+    """Interrupt nothing."""
     return False
 
 
@@ -69,7 +66,7 @@ class ServerSettings:
     start_seconds: float = 300.0
     health_port: int = 0
     stuck_seconds: float | None = None
-    stall_seconds: float | None = _STALL_SECONDS
+    stall_seconds: float | None = STALL_SECONDS
     gpu: int | None = None
 
     def __post_init__(self) -> None:
@@ -91,7 +88,7 @@ class RunningServer:
         runtime: the path of its runtime folder.
     """
 
-    def __init__(self, settings: ServerSettings, *, log: ServerLog, interrupted: Callable[[], bool] = _never) -> None:
+    def __init__(self, settings: ServerSettings, *, log: ServerLog, interrupted: Callable[[], bool] = never) -> None:
         triton = find_triton()
         doors = settings.doors or find_locations().doors
         repository = read_repository(settings.repository or find_locations().model_repository)
@@ -169,7 +166,7 @@ class RunningServer:
             pid=self.pid,
             log=log,
             load_seconds=settings.start_seconds,
-            stall_seconds=settings.stall_seconds or _STALL_SECONDS,
+            stall_seconds=settings.stall_seconds or STALL_SECONDS,
         )
         self._watchdog = Watchdog(self.pid, runtime=self.runtime, control=control, log=log, is_running=self.is_running)
         self._requests = LoadRequests(
@@ -260,7 +257,7 @@ class RunningServer:
         beats = (beat for beat in read_beats(self.runtime) if f"_{beat.model}".endswith(f"_{DECODE_MODEL}"))
         return sum(beat.open_streams for beat in beats if _alive(beat.pid))
 
-    def drain(self, seconds: float, *, interrupted: Callable[[], bool] = _never) -> int:
+    def drain(self, seconds: float, *, interrupted: Callable[[], bool] = never) -> int:
         """Open no more streams and wait for the open ones.
 
         Args:
@@ -277,7 +274,7 @@ class RunningServer:
                 break
         return count
 
-    def stop(self, *, drain_seconds: float = 0.0, interrupted: Callable[[], bool] = _never) -> None:
+    def stop(self, *, drain_seconds: float = 0.0, interrupted: Callable[[], bool] = never) -> None:
         """Stop the server and remove everything it made; may be called twice.
 
         Args:
@@ -307,106 +304,6 @@ class RunningServer:
         for one in (self._requests, self._watchdog):
             if one is not None:
                 one.stop()
-
-
-def start_server(
-    settings: ServerSettings, *, log: ServerLog, interrupted: Callable[[], bool] = _never
-) -> RunningServer:
-    """Start a server and wait until it is ready.
-
-    Args:
-        settings: what and where.
-        log: takes its output.
-        interrupted: waiting ends when it says so.
-
-    Raises:
-        LaunchError: what and why, by its class.
-        KeyboardInterrupt: `interrupted` said so.
-    """
-    for name in clean_leftovers():
-        log.note(f"cleaned up after server {name}, which had been killed")
-    _warn_of_little_shared_memory(log)
-    ports = settings.endpoints
-    tries = _PORT_TRIES if 0 in (ports.http, ports.grpc, ports.metrics) else 1
-    while True:
-        try:
-            return RunningServer(settings, log=log, interrupted=interrupted)
-        except PortError:
-            # Another program took a port that was free a moment ago; a given port is refused before.
-            tries -= 1
-            if not tries:
-                raise
-        except StalledError as error:
-            log.note(f"error: {error}; the server is started again")
-            # What stands still twice waits for something, a slow licence server say, and may.
-            settings = replace(settings, stall_seconds=None)
-        log.begin_anew()
-
-
-@contextmanager
-def running_server(
-    *,
-    repository: Path | None = None,
-    services: Sequence[str] | None = None,
-    address: str = "127.0.0.1",
-    http_port: int = 0,
-    grpc_port: int = 0,
-    metrics_port: int = 0,
-    doors: Path | None = None,
-    start_seconds: float = 300.0,
-    health_port: int = 0,
-    stuck_seconds: float | None = None,
-    stall_seconds: float | None = _STALL_SECONDS,
-    gpu: int | None = None,
-    say: Callable[[str], None] | None = None,
-    verbose: bool = False,
-) -> Iterator[RunningServer]:
-    """Serve as long as the `with` block lasts: for programs and tests.
-
-    Args:
-        repository: the model repository; the shipped one if None.
-        services: which services to load; all if None.
-        address: where to listen.
-        http_port: 0 for any free one.
-        grpc_port: 0 for any free one.
-        metrics_port: 0 for any free one.
-        doors: folder with the backends; the shipped ones if None.
-        start_seconds: how long it may take until it is ready.
-        health_port: where `/livez` and `/readyz` are answered; 0 for any free one.
-        stuck_seconds: a stage that works on one request for longer is replaced; each stage's own limit if None.
-        stall_seconds: a start in which nothing moves for so long is given up, once, and begun again; None: never.
-        gpu: which of the machine's GPUs; the first that may be seen if None.
-        say: called with each line of the log worth saying; the log is kept in `server.log` in any case.
-        verbose: say every line of Triton's.
-
-    Raises:
-        LaunchError: what and why, by its class.
-    """
-    settings = ServerSettings(
-        endpoints=Endpoints(address=address, http=http_port, grpc=grpc_port, metrics=metrics_port),
-        repository=repository,
-        services=None if services is None else tuple(services),
-        doors=doors,
-        start_seconds=start_seconds,
-        health_port=health_port,
-        stuck_seconds=stuck_seconds,
-        stall_seconds=stall_seconds,
-        gpu=gpu,
-    )
-    server = start_server(settings, log=ServerLog(say=say, verbose=verbose))
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-def _warn_of_little_shared_memory(log: ServerLog) -> None:
-    size = shutil.disk_usage(SHARED_MEMORY).total
-    if size < _ENOUGH_SHARED_MEMORY_BYTES:
-        log.note(
-            f"warning: {str(SHARED_MEMORY)!r} has {size >> 20} MB; frames travel through it, and stages fail when it "
-            f"is full; have at least {_ENOUGH_SHARED_MEMORY_BYTES >> 20} MB (a container: --shm-size=2g)"
-        )
 
 
 def _alive(pid: int) -> bool:

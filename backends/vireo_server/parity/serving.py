@@ -17,7 +17,8 @@ from vireo_kernels.resize import resize_image
 from vireo_media.container import MediaSource, read_packets
 from vireo_media.probing import probe
 
-from vireo_server.decoder import Decoder, Picture, layout_of, write_row
+from vireo_server.decoded_picture import Picture, layout_of, write_row
+from vireo_server.decoder import Decoder
 from vireo_server.errors import BadInput
 from vireo_server.formats import Color, frame_shape
 from vireo_server.inference import load_network, read_network_settings

@@ -19,9 +19,9 @@ from vireo_server.formats import Bits
 
 if TYPE_CHECKING:
     from vireo_server.adapters import Convention
+    from vireo_server.network_settings import Interface
     from vireo_server.receptive_field import Network
     from vireo_server.runtimes.engines import EngineSettings, LibraryName
-    from vireo_server.settings import Interface
     from vireo_server.tiling import TileLimits
 
 #: Pictures, uint8 or uint16 as the network was loaded for: numpy's, or CuPy's on a device.

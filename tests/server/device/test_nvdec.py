@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from vireo_media.description import StreamDescription
 from vireo_media.testing import numbered_clip
-from vireo_server.decoder import Decoder, write_row
+from vireo_server.decoded_picture import write_row
+from vireo_server.decoder import Decoder
 from vireo_server.decoding import DecodeStage
 from vireo_server.errors import BadInput
 from vireo_server.formats import frame_shape

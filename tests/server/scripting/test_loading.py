@@ -18,9 +18,10 @@ from vireo_media.testing import numbered_clip, read_frames
 from vireo_server.errors import SettingError
 from vireo_server.launching import ModelLoadError, load_service, running_server
 from vireo_server.locations import find_locations
+from vireo_server.network_settings import NetworkSettings
 from vireo_server.new_service import SHARED, new_service
 from vireo_server.services import read_description
-from vireo_server.settings import NetworkSettings, read_settings
+from vireo_server.settings import read_settings
 
 NEGATE = "def process(data):\n    for frame in data['frames']:\n        frame[...] = 255 - frame\n"
 BRIGHT = NEGATE.replace("255 - frame", "200")
