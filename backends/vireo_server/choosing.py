@@ -22,7 +22,8 @@ RUNTIME_PACKAGES = {
     "tensorrt": ("tensorrt-cu12", "tensorrt"),
     "tensorrt_rtx": ("tensorrt-rtx-cu12",),
 }
-CUPY = "cupy-cuda12x"
+#: CuPy's distributions, of which one is needed; the first is what we tell people to install.
+CUPY = ("cupy-cuda12x", "cupy-cuda13x", "cupy")
 #: What runtime "auto" takes, the best that works: those of a GPU first. TensorRT-RTX is before TensorRT since it is a
 #: tenth of its size and ready in a second.
 GPU_RUNTIMES = ("tensorrt_rtx", "tensorrt", "onnxruntime_cuda")
@@ -52,7 +53,7 @@ def choose(machine: Machine, *, runtime: str = "auto") -> Choice:
     """What a service would run on, if `runtime` is what its network's configuration says."""
     from vireo_server.machine import DECODED, WORKS
 
-    cuda = bool(machine.gpus) and machine.packages.get(CUPY) is not None
+    cuda = bool(machine.gpus) and has_cupy(machine.packages) and machine.kernels == WORKS
     network = runtime
     if runtime == "auto":
         capability = machine.gpus[0].capability if cuda else None
@@ -66,6 +67,11 @@ def choose(machine: Machine, *, runtime: str = "auto") -> Choice:
             for codec, software in _ENCODERS.items()
         },
     )
+
+
+def has_cupy(packages: Mapping[str, str | None]) -> bool:
+    """Whether CuPy is installed, by the version of each package, None where it is not."""
+    return any(packages.get(name) is not None for name in CUPY)
 
 
 def usable_runtimes(*, capability: str | None, packages: Mapping[str, str | None]) -> list[str]:
@@ -98,8 +104,8 @@ def runtime_fault(
         return ""
     if capability is None:
         return f"there is no GPU: {no_gpu}"
-    if packages.get(CUPY) is None:
-        return f"{CUPY} is not installed"
+    if not has_cupy(packages):
+        return f"{CUPY[0]} is not installed"
     if runtime == "tensorrt_rtx" and capability == HOPPER:
         return f"TensorRT-RTX builds nothing for Hopper ({gpu or capability})"
     return ""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from vireo_server.choosing import CPU, CUPY, GPU_RUNTIMES, HOPPER, NVENC, Choice, choose, runtime_fault
+from vireo_server.choosing import CPU, GPU_RUNTIMES, HOPPER, NVENC, Choice, choose, has_cupy, runtime_fault
 from vireo_server.errors import SettingError
 from vireo_server.launching.errors import LaunchError
 from vireo_server.launching.repository import Repository, read_repository
@@ -67,8 +67,10 @@ def advice(machine: Machine) -> list[str]:
         lines.append(
             f"/dev/shm has {machine.shared_memory_mb} MB, and frames travel through it: in Docker add --shm-size=1g"
         )
-    if machine.gpus and machine.packages.get(CUPY) is None:
-        lines.append("to use the GPU: pip install 'vireo[gpu]' (CuPy 13.6, TensorRT-RTX)")
+    if machine.gpus and not has_cupy(machine.packages):
+        lines.append("to use the GPU: pip install 'vireo[gpu]' (CuPy 13.6 and what compiles its kernels, TensorRT-RTX)")
+    elif machine.gpus and machine.kernels != WORKS:
+        lines.append(f"to use the GPU: CuPy must run its kernels there ({machine.kernels}): pip install 'vireo[gpu]'")
     elif machine.gpus and choose(machine).network not in GPU_RUNTIMES:
         package = "tensorrt-cu12" if machine.gpus[0].capability == HOPPER else "tensorrt-rtx-cu12==1.7.1.116"
         why = "TensorRT-RTX builds nothing for Hopper, and " if machine.gpus[0].capability == HOPPER else ""
@@ -89,6 +91,8 @@ def as_text(machine: Machine, services: Sequence[Uses], tips: Sequence[str]) -> 
         f"Triton    {machine.triton if machine.can_serve else 'none'}",
         f"GPU       {'; '.join(_gpu(machine, number) for number in range(len(machine.gpus))) or machine.no_gpu}",
     ]
+    if machine.kernels:
+        lines.append(f"CUDA      kernels: {machine.kernels}")
     for title, tried in (("NVDEC", machine.decodes), ("NVENC", machine.encodes)):
         lines += [f"{title:9} {name}: {outcome}" for name, outcome in tried.items()]
     lines.append("packages  " + ", ".join(f"{name} {version or '-'}" for name, version in machine.packages.items()))

@@ -12,7 +12,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
+
+from vireo_kernels.cuda.runner import import_cupy
 
 from vireo_server.launching.errors import LaunchError
 from vireo_server.launching.runtime_folder import SHARED_MEMORY
@@ -26,6 +28,9 @@ PACKAGES = (
     "onnxruntime-gpu",
     "numba",
     "cupy-cuda12x",
+    "cupy-cuda13x",
+    "cupy",
+    "nvidia-cuda-nvrtc-cu12",
     "tensorrt-rtx-cu12",
     "tensorrt-cu12",
     "tensorrt",
@@ -42,19 +47,20 @@ DECODED = {
 }
 ENCODED = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
 
-_QUERY = "name,compute_cap,memory.total,memory.free,driver_version"
+_QUERY = "name,compute_cap,memory.total,memory.free,driver_version,uuid"
 _SIDE = 256  # the smallest that every NVDEC takes is 144 for AV1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """A GPU as its driver tells it; memory in MB, `capability` as '8.9'."""
+    """A GPU as its driver tells it; memory in MB, `capability` as '8.9', `uuid` as CUDA_VISIBLE_DEVICES takes it."""
 
     name: str
     capability: str
     memory_mb: int
     free_mb: int
     driver: str
+    uuid: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +77,7 @@ class Machine:
         gpus: all that the driver shows.
         no_gpu: why there are none; empty where there are.
         decodes, encodes: what was tried on the first GPU: WORKS, or why not.
+        kernels: whether CuPy compiles and runs a kernel there: WORKS, or why not; empty without a GPU.
         packages: version of each of PACKAGES, None where it is not installed.
     """
 
@@ -85,6 +92,7 @@ class Machine:
     no_gpu: str = ""
     decodes: Mapping[str, str] = field(default_factory=dict)
     encodes: Mapping[str, str] = field(default_factory=dict)
+    kernels: str = ""
     packages: Mapping[str, str | None] = field(default_factory=dict)
 
 
@@ -105,8 +113,9 @@ def examine() -> Machine:
         can_serve=can_serve,
         gpus=gpus,
         no_gpu=no_gpu,
-        decodes={name: _apart("decoder", name) for name in DECODED} if gpus else {},
-        encodes={name: _apart("encoder", name) for name in ENCODED} if gpus else {},
+        decodes={name: _apart(f"try_decoder({name!r})") for name in DECODED} if gpus else {},
+        encodes={name: _apart(f"try_encoder({name!r})") for name in ENCODED} if gpus else {},
+        kernels=_apart("try_kernels()") if gpus else "",
         packages={name: package_version(name) for name in PACKAGES},
     )
 
@@ -126,13 +135,25 @@ def find_gpus(program: str = "nvidia-smi") -> tuple[tuple[Gpu, ...], str]:
         return (), "the NVIDIA driver has not answered for 30 s"
     gpus = []
     for line in done.stdout.splitlines():
-        name, capability, memory, free, driver = (part.strip() for part in line.split(","))
-        gpus.append(Gpu(name=name, capability=capability, memory_mb=int(memory), free_mb=int(free), driver=driver))
+        name, capability, memory, free, driver, uuid = (part.strip() for part in line.split(","))
+        gpus.append(
+            Gpu(
+                name=name,
+                capability=capability,
+                memory_mb=int(memory),
+                free_mb=int(free),
+                driver=driver,
+                uuid=uuid,
+            )
+        )
     return tuple(gpus), "" if gpus else "the NVIDIA driver shows no GPU"
 
 
 def try_decoder(name: str) -> str:
-    """Decode a small clip on the first GPU: WORKS, or libav's words."""
+    """Decode a small clip on the first GPU: WORKS, or libav's words.
+
+    By the decoder that stages name: of AV1's the container would take the first, which knows no GPU.
+    """
     import av
     from av.codec.hwaccel import HWAccel
 
@@ -149,8 +170,10 @@ def try_decoder(name: str) -> str:
     sample.seek(0)
     try:
         hwaccel = HWAccel("cuda", device="0", allow_software_fallback=False, is_hw_owned=True)
-        with av.open(sample, "r", hwaccel=hwaccel) as reader:
-            formats = {frame.format.name for frame in reader.decode(video=0)}
+        decoder: Any = av.CodecContext.create(name.split()[0], "r", hwaccel)
+        with av.open(sample, "r") as reader:
+            decoder.extradata = reader.streams.video[0].codec_context.extradata
+            formats = {frame.format.name for packet in reader.demux(video=0) for frame in decoder.decode(packet)}
     except (av.FFmpegError, OSError, RuntimeError, NotImplementedError) as error:
         return str(error)
     return WORKS if formats == {"cuda"} else f"it was decoded in software, to {', '.join(sorted(formats))}"
@@ -172,9 +195,19 @@ def try_encoder(name: str) -> str:
     return WORKS if packets else "it gave no packet"
 
 
-def _apart(kind: Literal["decoder", "encoder"], name: str) -> str:
-    """Try a codec in a process of its own: a driver that is broken may take it along."""
-    code = f"from vireo_server.machine import try_{kind}; print(try_{kind}({name!r}))"
+def try_kernels() -> str:
+    """Compile a kernel for the first GPU and run it, as stages do: WORKS, or why not."""
+    try:
+        cupy = import_cupy("doctor")
+        found = (cupy.arange(4) + 1).tolist()
+    except (ImportError, OSError, RuntimeError) as error:
+        return " ".join(str(error).split())
+    return WORKS if found == [1, 2, 3, 4] else f"it computed {found}"
+
+
+def _apart(call: str) -> str:
+    """Try something in a process of its own: a driver that is broken may take it along."""
+    code = f"from vireo_server import machine; print(machine.{call})"
     try:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     except subprocess.TimeoutExpired:

@@ -22,17 +22,20 @@ from vireo_server.side import Side
 from vireo_server.wire import Pixels
 
 _TRIED = 256  # pixels a side: more than the smallest picture of every NVENC
+_PITCH = 256  # samples: rows begin where those of CUDA's own pitched memory would, which is what NVENC is used with
 
 
 def device_frame(row: Pixels, *, width: int, height: int, pixel_format: PixelFormat, side: Side) -> av.VideoFrame:
     """A row of FRAMES, `(rows, bytes) uint8` on the GPU, as libav's picture there.
 
-    Both sides are made even, the last column and row repeated. It is a copy, for the encoder reads it when it likes,
+    Both sides are made even, the last column and row repeated. NVENC is told one address and one pitch: so chroma
+    follows luma at once, with the same pitch. It is a copy, for the encoder reads it when it likes,
     and the row may be Triton's, which takes it back with the answer.
     """
     words = row.view("uint16") if pixel_format == "p010" else row
     even_width, even_height = width + width % 2, height + height % 2
-    planes = side.xp.empty((even_height * 3 // 2, even_width), words.dtype)
+    pitch = -(-even_width // _PITCH) * _PITCH
+    planes = side.xp.empty((even_height * 3 // 2, pitch), words.dtype)[:, :even_width]
     planes[:height, :width] = words[:height, :width]
     if width < even_width:
         planes[:height, width:] = words[:height, width - 1 : width]

@@ -96,7 +96,7 @@ def side_of(args: Mapping[str, str], *, stage: str, share: float = 1.0) -> Side:
         cupy = Device(number).xp
         with cupy.cuda.Device(number):
             cupy.get_default_memory_pool().set_limit(fraction=share)
-            cupy.empty(1, np.uint8)
+            cupy.empty(1, np.uint8).fill(0)  # compiles a kernel, which CuPy by itself cannot
     except (ImportError, RuntimeError) as error:
         log_warning(f"{args['model_name']}: Triton placed it on GPU {number}, but it works on the host: {error}")
         return host

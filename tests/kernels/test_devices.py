@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import _ctypes
 import importlib.util
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from vireo_kernels import ColorSpec, frames_to_rgb, rgb_to_frames
+from vireo_kernels.cuda import runner
 from vireo_kernels.devices import adopt
 
 HD = ColorSpec(matrix="bt709", color_range="limited")
@@ -52,8 +56,23 @@ def test_mixed_sides_are_named() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed here")
 def test_a_device_array_without_cupy_says_how_to_install_it() -> None:
-    with pytest.raises(ImportError, match=r"rgb_to_frames: .* pip install cupy-cuda12x==13\.6\.0"):
+    with pytest.raises(ImportError, match=r"rgb_to_frames: .* pip install 'vireo\[gpu\]'"):
         rgb_to_frames(Lent(np.zeros((1, 3, 4, 6), np.uint8), (2, 0)), pixel_format="nv12", color=HD)
+
+
+def test_the_compiler_of_kernels_is_loaded_from_its_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # CuPy 13 asks for libnvrtc.so.12 by that name alone; any library stands in for it.
+    library = tmp_path / "nvidia" / "cuda_nvrtc" / "lib" / "libnvrtc.so.12"
+    said = tmp_path / "nvidia_cuda_nvrtc_cu12-12.9.86.dist-info"
+    for folder in (library.parent, said):
+        folder.mkdir(parents=True)
+    shutil.copy(_ctypes.__file__, library)
+    (said / "METADATA").write_text("Metadata-Version: 2.1\nName: nvidia-cuda-nvrtc-cu12\nVersion: 12.9.86\n")
+    (said / "RECORD").write_text("nvidia/cuda_nvrtc/lib/libnvrtc.so.12,,\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    runner._load_compiler.cache_clear()
+    runner._load_compiler()
+    assert str(library) in Path("/proc/self/maps").read_text()
 
 
 def test_other_devices_and_other_things_are_refused() -> None:

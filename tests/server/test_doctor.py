@@ -13,21 +13,32 @@ from vireo_server.choosing import Choice, choose
 from vireo_server.doctor import advice, as_json, as_text, uses
 from vireo_server.launching.repository import read_repository
 from vireo_server.locations import find_locations
-from vireo_server.machine import DECODED, ENCODED, WORKS, Gpu, Machine, examine, find_gpus, try_decoder, try_encoder
+from vireo_server.machine import (
+    DECODED,
+    ENCODED,
+    WORKS,
+    Gpu,
+    Machine,
+    examine,
+    find_gpus,
+    try_decoder,
+    try_encoder,
+    try_kernels,
+)
 
 REFUSED = "Invalid argument"
 
 
 def machine(name, capability, *, decodes=(), encodes=(), **more):
     """A machine with one GPU; `name` None: none."""
-    gpu = Gpu(name=name or "", capability=capability, memory_mb=40000, free_mb=39000, driver="550.54")
+    gpu = Gpu(name=name or "", capability=capability, memory_mb=40000, free_mb=39000, driver="550.54", uuid="GPU-1")
     packages = {"openvino": "1", "onnxruntime": "1", "cupy-cuda12x": "13.6.0", "tensorrt-rtx-cu12": "1.7"}
     return Machine(
         system="Linux", python="3.11.9", cores=8, memory_mb=64000, shared_memory_mb=8000, triton="/t", can_serve=True,
         gpus=(gpu,) if name else (), no_gpu="" if name else "no NVIDIA driver is installed",
         decodes={codec: WORKS if codec in decodes else REFUSED for codec in DECODED} if name else {},
         encodes={codec: WORKS if codec in encodes else REFUSED for codec in ENCODED} if name else {},
-        packages={**packages, **more},
+        kernels=WORKS if name else "", packages={**packages, **more},
     )  # fmt: skip
 
 
@@ -127,6 +138,10 @@ def test_what_to_install_for_more():
         "tensorrt-cu12"
     )
     assert advice(replace(MACHINES["H200"], packages={**MACHINES["H200"].packages, "tensorrt-cu12": "11"})) == []
+    older = replace(MACHINES["L4"], packages={"cupy-cuda13x": "13.6.0", "tensorrt-rtx-cu12": "1.7"}, kernels="no NVRTC")
+    assert choose(older).preprocess == "CPU"
+    assert advice(older) == ["to use the GPU: CuPy must run its kernels there (no NVRTC): pip install 'vireo[gpu]'"]
+    assert advice(replace(older, kernels=WORKS)) == []
     bare = replace(MACHINES["T4"], packages={}, shared_memory_mb=64, decodes=dict.fromkeys(DECODED, REFUSED))
     small, gpu, nvdec = advice(bare)
     assert "64 MB" in small
@@ -178,8 +193,10 @@ def test_what_the_driver_says(tmp_path):
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
         return find_gpus(str(program))
 
-    (first, second), why = says("echo 'NVIDIA L4, 8.9, 23034, 22000, 550.54'; echo 'Tesla T4, 7.5, 15360, 100, 550.54'")
-    assert (first.name, first.capability, second.free_mb, why) == ("NVIDIA L4", "8.9", 100, "")
+    (first, second), why = says(
+        "echo 'NVIDIA L4, 8.9, 23034, 22000, 550.54, GPU-1'; echo 'Tesla T4, 7.5, 15360, 100, 550.54, GPU-2'"
+    )
+    assert (first.name, first.capability, second.free_mb, second.uuid, why) == ("NVIDIA L4", "8.9", 100, "GPU-2", "")
     assert says("echo 'Failed to initialize NVML'; exit 9")[1] == (
         "the NVIDIA driver does not answer: Failed to initialize NVML"
     )
@@ -192,6 +209,9 @@ def test_without_a_gpu_every_codec_says_why_not():
     for codec in ("h264", "av1"):
         assert try_decoder(codec) not in ("", WORKS)
     assert try_encoder("h264_nvenc") not in ("", WORKS)
+    # Each names a decoder that knows GPUs, and misses only the GPU.
+    assert len({try_decoder(codec) for codec in DECODED}) == 1
+    assert "CuPy is not installed" in try_kernels()
 
 
 @pytest.mark.parametrize("arguments", [[], ["--json"]])

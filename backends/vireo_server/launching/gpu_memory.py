@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vireo_server.launching.errors import LaunchError
@@ -38,7 +38,7 @@ _MB = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class ServedGpu:
-    """The GPU of a server: which of the machine's, out of how many, and what it is."""
+    """The GPU of a server: which of the machine's, by `nvidia-smi`'s number, out of how many, and what it is."""
 
     number: int
     count: int
@@ -46,8 +46,9 @@ class ServedGpu:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What makes it the only one that the server and its stages see; numbers are those of `nvidia-smi`."""
-        return {VISIBLE: str(self.number), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        """What makes it the only one that the server and its stages see. By its name: what a number means to CUDA
+        depends on CUDA_DEVICE_ORDER."""
+        return {VISIBLE: self.gpu.uuid}
 
     def __str__(self) -> str:
         rest = "" if self.count == 1 else f" (of {self.count}: start a server for each, --gpu 0, --gpu 1, ...)"
@@ -71,8 +72,11 @@ class Pools:
 
 
 def choose_gpu(wanted: int | None, environment: Mapping[str, str] = os.environ) -> ServedGpu | None:
-    """The GPU that a server is to use: the one that is `wanted`, else the first that it would see; None where there is
-    none.
+    """The GPU that a server is to use: the one that is `wanted`, else the first that CUDA_VISIBLE_DEVICES lets it see;
+    None where there is none.
+
+    Numbers are `nvidia-smi`'s, by place on the bus. CUDA's own default, the fastest first, is another order only where
+    a machine's GPUs differ.
 
     Raises:
         LaunchError: the wanted one is not there.
@@ -83,14 +87,14 @@ def choose_gpu(wanted: int | None, environment: Mapping[str, str] = os.environ) 
     if wanted is not None and wanted not in range(len(gpus)):
         have = f"there are {', '.join(map(str, range(len(gpus))))}" if gpus else why_none
         raise LaunchError(f"serve: --gpu {wanted!r} is not there ({have}); name one that is, or leave it out")
-    visible = environment.get(VISIBLE)
-    if wanted is None and visible is not None:
-        first = visible.split(",")[0].strip()
-        if not first.isdecimal():  # "" and -1 hide them all; a UUID is whoever's choice it was, and stays.
-            return None
-        wanted = int(first)
-    number = wanted or 0
-    return ServedGpu(number=number, count=len(gpus), gpu=gpus[number]) if number < len(gpus) else None
+    named = str(wanted) if wanted is not None else environment.get(VISIBLE, "0").split(",")[0].strip()
+    for number, gpu in enumerate(gpus):
+        if named == str(number) or (named.startswith("GPU-") and gpu.uuid.startswith(named)):
+            return ServedGpu(number=number, count=len(gpus), gpu=gpu)
+    if gpus and named.startswith("MIG-"):  # A part of a GPU: nvidia-smi does not say how large; a seventh is the least.
+        part = replace(gpus[0], uuid=named, memory_mb=gpus[0].memory_mb // 7)
+        return ServedGpu(number=0, count=len(gpus), gpu=part)
+    return None  # "" and -1 hide them all, and so does what is not there
 
 
 def pools_for(repository: Repository, services: Iterable[str], gpu: Gpu) -> Pools:

@@ -32,7 +32,15 @@ _DESCRIPTION = re.compile(
 )
 _PACKAGES = ("vireo", "av", "numpy", "numba", "openvino", "onnxruntime")
 """What turns configurations and weights into bytes; those that are not installed do not take part."""
-_GPU_PACKAGES = ("cupy-cuda12x", "tensorrt-rtx-cu12", "tensorrt-cu12", "onnxruntime-gpu")
+_GPU_PACKAGES = (
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+    "cupy",
+    "nvidia-cuda-nvrtc-cu12",
+    "tensorrt-rtx-cu12",
+    "tensorrt-cu12",
+    "onnxruntime-gpu",
+)
 """And where there is a GPU."""
 _DIGITS = 16
 _BLOCK_BYTES = 1 << 20

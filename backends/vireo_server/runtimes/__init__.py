@@ -113,12 +113,12 @@ def load_runtime(
 
 def _candidates(device: int | None) -> list[str]:
     """What "auto" tries on a CUDA device, the best first; without one, what computes on the CPU."""
-    from vireo_server.choosing import CUPY, usable_runtimes
+    from vireo_server.choosing import has_cupy, usable_runtimes
     from vireo_server.machine import PACKAGES, package_version
 
     packages = {package: package_version(package) for package in PACKAGES}
     capability = None
-    if device is not None and packages[CUPY] is not None:
+    if device is not None and has_cupy(packages):
         from vireo_server.runtimes.on_device import find_device
 
         try:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.metadata
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cache
@@ -55,14 +57,28 @@ def spread(runner: Runner, units: int, *, pictures: int) -> tuple[int, int, int]
 
 def import_cupy(function: str) -> Any:
     """CuPy, or ImportError with the line that installs it."""
+    _load_compiler()
     try:
         import cupy
     except ImportError as error:
         raise ImportError(
             f"{function}: an array lies on a CUDA device and CuPy is not installed; "
-            "install it with: pip install cupy-cuda12x==13.6.0"
+            "install it with: pip install 'vireo[gpu]'"
         ) from error
     return cupy
+
+
+@cache
+def _load_compiler() -> None:
+    """Load NVRTC from its wheel, where that is installed: CuPy 13 looks for it in a CUDA toolkit only, and takes what
+    is loaded already."""
+    try:
+        files = importlib.metadata.files("nvidia-cuda-nvrtc-cu12") or []
+    except importlib.metadata.PackageNotFoundError:
+        return
+    for file in files:
+        if file.name.startswith("libnvrtc.so."):
+            ctypes.CDLL(str(file.locate()))
 
 
 class CupyRunner:

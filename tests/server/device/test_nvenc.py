@@ -88,6 +88,17 @@ def test_a_row_of_tritons_may_be_gone_when_it_is_encoded(hardware, machine, side
     assert expected
 
 
+@pytest.mark.parametrize("pixel_format", ["nv12", "p010"])
+def test_nvenc_finds_chroma_where_one_pitch_says(machine, side, monkeypatch, pixel_format):
+    monkeypatch.setattr(nvenc, "_imported", lambda planes, layout, number: planes)
+    rows = machine.wrapped(pictures(65, 47, pixel_format))
+    luma, chroma = nvenc.device_frame(rows[0], width=65, height=47, pixel_format=pixel_format, side=side)
+    assert (luma.shape, chroma.shape) == ((48, 66), (24, 66))
+    assert luma.strides == chroma.strides
+    assert luma.strides[0] % 256 == 0
+    assert chroma.data.ptr - luma.data.ptr == 48 * luma.strides[0]
+
+
 def test_a_server_without_nvenc_refuses_and_never_takes_another_encoder(machine, side, monkeypatch):
     monkeypatch.setattr(nvenc, "_imported", lambda planes, layout, number: imported(planes, layout))
     nvenc._fault.cache_clear()

@@ -97,4 +97,4 @@ def test_a_gpu_without_cupy_is_said_and_the_host_works(monkeypatch, capsys):
     assert side_of(instance("GPU"), stage="decode").is_host
     said = capsys.readouterr().out
     assert "m: Triton placed it on GPU 1, but it works on the host: " in said
-    assert "pip install cupy-cuda12x" in said
+    assert "pip install 'vireo[gpu]'" in said

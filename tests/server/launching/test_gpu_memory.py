@@ -13,8 +13,9 @@ from vireo_server.launching.repository import read_repository
 from vireo_server.locations import find_locations
 from vireo_server.machine import Gpu
 
-T4 = "Tesla T4, 7.5, 15360, 15000, 550.54"
-H200 = "NVIDIA H200, 9.0, 143771, 143000, 550.54"
+T4 = "Tesla T4, 7.5, 15360, 15000, 550.54, GPU-5a3c1e2b-0001"
+H200 = "NVIDIA H200, 9.0, 143771, 143000, 550.54, GPU-7b0d4f6a-0002"
+UUIDS = [T4.split(", ")[-1], H200.split(", ")[-1]]
 
 
 @pytest.fixture
@@ -40,15 +41,35 @@ def test_a_machine_without_gpus_has_no_pools_and_refuses_to_choose_one():
 
 @pytest.mark.parametrize(
     ("wanted", "visible", "number"),
-    [(None, None, 0), (1, None, 1), (None, "1,0", 1), (0, "1", 0), (None, "", None), (None, "-1", None)],
+    [
+        (None, None, 0),
+        (1, None, 1),
+        (None, "1,0", 1),
+        (0, "1", 0),
+        (None, "", None),
+        (None, "-1", None),
+        (None, "7", None),
+        (None, UUIDS[1], 1),
+        (None, "GPU-7b0d", 1),
+        (None, "GPU-none", None),
+        (0, UUIDS[1], 0),
+    ],
 )
 def test_a_server_takes_one_gpu(nvidia_smi, wanted, visible, number):
     nvidia_smi(T4, H200)
     found = choose_gpu(wanted, {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
     assert (None if found is None else found.number) == number
     if found is not None:
-        assert found.environment == {"CUDA_VISIBLE_DEVICES": str(number), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        # Not by a number, which CUDA may count otherwise than nvidia-smi.
+        assert found.environment == {"CUDA_VISIBLE_DEVICES": UUIDS[number]}
         assert "(of 2: start a server for each, --gpu 0, --gpu 1, ...)" in str(found)
+
+
+def test_a_part_of_a_gpu_is_served_as_it_is_named(nvidia_smi):
+    nvidia_smi(H200)
+    found = choose_gpu(None, {"CUDA_VISIBLE_DEVICES": "MIG-9c1e"})
+    assert found.environment == {"CUDA_VISIBLE_DEVICES": "MIG-9c1e"}
+    assert found.gpu.memory_mb == 143771 // 7
 
 
 def test_a_gpu_that_is_not_there_is_refused(nvidia_smi):
@@ -58,8 +79,8 @@ def test_a_gpu_that_is_not_there_is_refused(nvidia_smi):
 
 
 def gpu(line):
-    name, capability, memory, free, driver = line.split(", ")
-    return Gpu(name=name, capability=capability, memory_mb=int(memory), free_mb=int(free), driver=driver)
+    name, capability, memory, free, driver, uuid = line.split(", ")
+    return Gpu(name=name, capability=capability, memory_mb=int(memory), free_mb=int(free), driver=driver, uuid=uuid)
 
 
 def test_pools_follow_from_the_chunks_of_what_is_served():
@@ -88,4 +109,4 @@ def test_triton_takes_what_is_computed(nvidia_smi):
     assert "(of 2: start a server for each, --gpu 0, --gpu 1, ...); pools for frames: " in line
     repository = read_repository(find_locations().model_repository)
     assert set(pools_for(repository, ["passthrough"], gpu(H200)).options) <= set(command)
-    assert "CUDA_VISIBLE_DEVICES=1" in environment
+    assert f"CUDA_VISIBLE_DEVICES={UUIDS[1]}" in environment

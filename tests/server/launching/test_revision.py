@@ -45,7 +45,10 @@ def test_it_changes_with_configurations_and_weights_of_the_service_alone(folder,
 
 def test_it_is_another_one_on_another_gpu(folder, monkeypatch):
     """One server of many with other bits would be found out by the client, and a job is not gone on with on it."""
-    gpus = [Gpu(name=name, capability="8.9", memory_mb=1, free_mb=1, driver="1") for name in ("NVIDIA L4", "Tesla T4")]
+    gpus = [
+        Gpu(name=name, capability="8.9", memory_mb=1, free_mb=1, driver="1", uuid="GPU-1")
+        for name in ("NVIDIA L4", "Tesla T4")
+    ]
     found = {revision(folder)}
     for shown in ((gpus[0],), (gpus[0], gpus[0]), (gpus[1],), tuple(gpus)):
         monkeypatch.setattr("vireo_server.machine.find_gpus", lambda shown=shown: (shown, ""))
