@@ -29,7 +29,7 @@ demo: $(INSTALLED) ## Send the sample clip (or INPUT=any.mp4) through super_reso
 	$(BIN)/python demo/demo.py $(if $(INPUT),'$(INPUT)')
 
 test: $(INSTALLED) ## Run every test, those on the real server included
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest --numprocesses 2 $(PYTEST_ARGS)
 
 test-gpu: $(INSTALLED) ## Run on this machine's GPU all that touches pictures; fails where there is none
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpu]'

@@ -21,6 +21,28 @@ from vireo_kernels.cuda import runner as cuda_runner
 SHIM = Path(__file__).parent / "kernels" / "host_shim.h"
 GUARD = 64
 
+# Its tests share a server that takes long to start: they go to one worker.
+_ONE_SERVER = "tests/end_to_end/"
+_LONG = (_ONE_SERVER, "tests/durability/", "tests/perf/", "tests/server/launching/", "tests/server/scripting/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long folders first: what is short fills the other worker's time at the end."""
+    items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in _LONG])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Workers take whole files, or a whole folder: what a module or a folder shares is made once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _ONE_SERVER if nodeid.startswith(_ONE_SERVER) else nodeid.partition("::")[0]
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
