@@ -100,7 +100,7 @@ def run(results: Results, *, parts: tuple[str, ...] = PARTS) -> None:
         return part in parts
 
     if {"ladder", "latency", "analyzer"} & set(parts):
-        with running_server() as server:
+        with running_server(services=plan.analyzed) as server:
             if begins("ladder"):
                 results.measurements |= rungs.measure(
                     server,
