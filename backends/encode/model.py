@@ -18,7 +18,10 @@ class TritonPythonModel:
         map_blocks_above(LARGE_BLOCK)
         warm_up(side)
         self.streams = Streams(
-            lambda: EncodeStage(settings, side), name=args["model_name"], idle_seconds=settings.idle_seconds, side=side
+            lambda: EncodeStage(settings, side, progress=lambda: self.streams.heartbeat.progress()),
+            name=args["model_name"],
+            idle_seconds=settings.idle_seconds,
+            side=side,
         )
 
     def execute(self, requests):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -129,10 +130,14 @@ class Encoder:
         with codec_errors("encoding a picture", stage="encode", seconds=seconds, advice="choose other encoder options"):
             return self._packets(self._context.encode(frame))
 
-    def finish(self) -> list[tuple[bytes, list[int]]]:
-        """What the encoder still held."""
+    def finish(self, *, progress: Callable[[], None] = lambda: None) -> list[tuple[bytes, list[int]]]:
+        """What the encoder still held, perhaps fifty pictures; `progress` is called with every one that is done."""
+        packets = []
         with codec_errors("ending the encoder", stage="encode", advice="choose other encoder options"):
-            return self._packets(self._context.encode(None))
+            for packet in self._context.encode_lazy(None):
+                packets.append(packet)
+                progress()
+        return self._packets(packets)
 
     def _on_device(self, picture: Pixels) -> av.VideoFrame:
         return device_frame(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, get_args
 
@@ -66,10 +67,14 @@ class EncodeStage(Stage):
     Between two sources there are slots, which can be filled only when the second one is known, and a script works on a
     batch of them. So where slots are (FORMAT's `queued`), TIMING speaks of a source requests after its row of FRAMES
     came. It waits here, the only stage that wants its pixels: passed on by every stage it would be copied by each.
+
+    `progress` is called with every picture that is done.
     """
 
-    def __init__(self, settings: EncodeSettings, side: Side = HOST) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: EncodeSettings, side: Side = HOST, *, progress: Callable[[], None] = lambda: None
+    ) -> None:
+        self._settings, self._progress = settings, progress
         self._border = Border(side, stage="encode")
         self._options = EncoderOptions()
         self._format = NOTHING
@@ -122,9 +127,10 @@ class EncodeStage(Stage):
                 picture = self._convert(output[int(row[ROW])], format)
             picture = self._border.bring(picture) if encoder.on_device else self._border.to_host(picture)
             done += encoder.encode(picture, pts=int(row[PTS]), duration=int(row[DURATION]))
+            self._progress()
         self._keep(format.queued or 0)
         if request.end and self._encoder is not None:
-            done += self._encoder.finish()
+            done += self._encoder.finish(progress=self._progress)
         report = {
             "pending": format.report.get("pending", 0),
             "frames_in": format.report.get("frames_in", 0),

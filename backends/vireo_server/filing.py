@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,16 @@ from vireo_media.services import ServiceDescription
 from vireo_media.times import Timing
 
 from vireo_server.errors import Cancelled, Internal, StageError, Unavailable
-from vireo_server.heartbeat import stage_processes
+from vireo_server.heartbeat import computing_models, stage_processes
+from vireo_server.sequences import LIFE_SIGN, LONGEST_SECONDS
 from vireo_server.services import read_stages
 from vireo_server.settings import FileSettings
 from vireo_server.whole_files import Send, read_error, run_file
 from vireo_server.wire import Array, CallFailed, Request, Tensors, call_service, log_error
 
 _LOOK_SECONDS = 0.5
+_ALIVE_SECONDS = 1.0
+"""How often decode is told that somebody waits; see Note [Whether anybody still waits]."""
 _OUTPUTS = ["OUTPUT_PACKETS", "OUTPUT_TIMING", "REPORT"]
 
 
@@ -54,7 +58,8 @@ def sender(caller: Request, *, repository: Path, settings: FileSettings) -> Send
 
     # Note [Calls that nobody answers]
     What a stage had put off is never answered once its process is dead, and Triton's call waits for ever. So the call
-    is made on a thread of its own, which is left behind where the stages' heartbeats show that one was replaced.
+    is made on a thread of its own, which is left behind where the stages' heartbeats show that one was replaced. As
+    long as they show that one computes the answer may come; decode is told that somebody waits for it.
     """
 
     def send(
@@ -64,7 +69,7 @@ def sender(caller: Request, *, repository: Path, settings: FileSettings) -> Send
         before = stage_processes(stages)
         reply: Future[Callable[[str], Any]] = Future()
         threading.Thread(target=_call, args=(reply, service, stream, request), daemon=True).start()
-        deadline = time.monotonic() + settings.answer_seconds
+        began = computed = signed = time.monotonic()
         while True:
             try:
                 output = reply.result(timeout=_LOOK_SECONDS)
@@ -73,10 +78,16 @@ def sender(caller: Request, *, repository: Path, settings: FileSettings) -> Send
                     raise Unavailable(f"a stage of {service.name!r} died and was replaced", stage="file") from None
                 if caller.cancelled:
                     raise Cancelled("the caller has gone", stage="file") from None
-                if time.monotonic() > deadline:
+                now = time.monotonic()
+                if now - signed > _ALIVE_SECONDS:
+                    signed = now
+                    threading.Thread(target=_sign, args=(stages[0], stream), daemon=True).start()
+                if not computing_models().isdisjoint(stages):
+                    computed = now
+                if now > min(computed + settings.answer_seconds, began + LONGEST_SECONDS):
                     raise Unavailable(
-                        f"{service.name!r} did not answer for {settings.answer_seconds:g} s (answer_seconds of model "
-                        "'file'); try again when the server has less to do",
+                        f"{service.name!r} did not answer for {now - began:.0f} s (answer_seconds of model 'file' is "
+                        f"{settings.answer_seconds:g}); try again when the server has less to do",
                         stage="file",
                     ) from None
             except CallFailed as error:
@@ -95,6 +106,18 @@ def _read(
     if service.kind == "extraction":
         return [], output("TIMING"), report, {name: output(name) for name in service.outputs}
     return list(output("OUTPUT_PACKETS")), output("OUTPUT_TIMING"), report, {}
+
+
+def _sign(stage: str, stream: str) -> None:
+    """Send a stage the life sign of a stream; what it answers nobody needs here."""
+    sign: Tensors = {
+        "STREAM": "",
+        "PACKETS": [],
+        "PACKET_TIMING": np.empty((0, 4), np.int64),
+        "CHUNK": np.array([LIFE_SIGN], np.int64),
+    }
+    with suppress(CallFailed):
+        call_service(stage, stream, sign, start=False, end=False, outputs=["FORMAT"])
 
 
 def _call(

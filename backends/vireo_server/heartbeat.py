@@ -32,6 +32,7 @@ _ORPHAN_SECONDS = 10.0
 # A request may take long; the thread that writes the file only waits for Python's lock, which no library keeps so long.
 _SILENT_SECONDS = 15.0
 _MARKS_SECONDS = 600.0
+_COMPUTING_CACHE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,11 @@ class Heartbeat:
         self._folder = folder
         self._lock = threading.Lock()
         self._open_streams = 0
-        self._running: dict[object, float] = {}
+        self._running: dict[object, tuple[int, float]] = {}
         self._closed = threading.Event()
         self._draining = False
-        self._draining_looked = float("-inf")
+        self._draining_looked = self._computing_looked = float("-inf")
+        self._computing: tuple[str, ...] = ()
         if folder is not None:
             self._parent = os.getppid()
             self._path = folder / f"{model}-{os.getpid()}.json"
@@ -121,7 +123,7 @@ class Heartbeat:
         """Mark the time inside as computing; may be nested and entered from several threads."""
         token = object()
         with self._lock:
-            self._running[token] = time.monotonic()
+            self._running[token] = threading.get_ident(), time.monotonic()
         try:
             yield
         finally:
@@ -129,9 +131,17 @@ class Heartbeat:
                 del self._running[token]
 
     def progress(self) -> None:
-        """Say that what computes has come forward: how long it may take counts anew. From any thread."""
+        """Say that what this thread computes has come forward: how long it may take counts anew."""
+        here, now = threading.get_ident(), time.monotonic()
         with self._lock:
-            self._running = dict.fromkeys(self._running, time.monotonic())
+            self._running |= {token: (here, now) for token, (thread, _) in self._running.items() if thread == here}
+
+    def computing(self) -> tuple[str, ...]:
+        """See `computing_models`; looks at most twice a second."""
+        now = time.monotonic()
+        if now - self._computing_looked >= _COMPUTING_CACHE_SECONDS:
+            self._computing_looked, self._computing = now, tuple(sorted(computing_models()))
+        return self._computing
 
     def draining(self) -> bool:
         """Say whether the server is about to stop: decode must then refuse new streams (UNAVAILABLE)."""
@@ -190,7 +200,7 @@ class Heartbeat:
                 pid=os.getpid(),
                 model=self._model,
                 open_streams=self._open_streams,
-                busy_since=min(self._running.values(), default=None),
+                busy_since=min((since for _, since in self._running.values()), default=None),
                 updated=time.monotonic(),
                 limit_seconds=self._limit_seconds,
             )
@@ -218,6 +228,13 @@ def stage_processes(models: Collection[str]) -> set[int]:
     """
     folder = os.environ.get(RUNTIME_DIR_VARIABLE)
     return {beat.pid for beat in read_beats(Path(folder)) if beat.model in models} if folder else set()
+
+
+def computing_models() -> set[str]:
+    """Give the models one of whose processes works on a request and does not hang; none under plain `tritonserver`."""
+    folder, now = os.environ.get(RUNTIME_DIR_VARIABLE), time.monotonic()
+    beats = read_beats(Path(folder)) if folder else []
+    return {beat.model for beat in beats if beat.busy_since is not None and beat.fault(now) is None}
 
 
 def read_beats(folder: Path) -> list[Beat]:

@@ -11,11 +11,17 @@ all cores without a process each.
 Triton does not tell the steps of an ensemble that their caller has gone, and without an END nothing would ever be
 freed. Vireo's own clients (their ids begin with `vireo:`) send the first stage a life sign every 2 s: a request with no
 packets and chunk -1, beside the others. The first stage frees a stream that was silent for `_SILENT_SECONDS`, other
-clients' after `idle_seconds`, and leaves a mark in the runtime folder by which the later stages free theirs.
+clients' after `idle_seconds`, and leaves a mark in the runtime folder by which the later stages free theirs. Should the
+first stage die with its caller, a later one frees a stream after its own `idle_seconds`, which do not count while the
+server computes: what the stream waits for may be in the works.
+
+The answer to a life sign names the models that compute (`computing` of FORMAT's report). So a caller knows a slow
+network from an answer that was lost.
 """
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 import time
@@ -37,6 +43,8 @@ WATCHED = "vireo:"
 _SILENT_SECONDS = 8.0
 _LOOK_SECONDS = 1.0
 _BACK_SECONDS = 2
+LONGEST_SECONDS = 3600.0
+"""A later stage waits no longer for a stream's next request, whatever the server computes; nor do callers."""
 
 
 class Stage(ABC):
@@ -84,6 +92,7 @@ class Streams:
         self._idle_seconds, self._max_streams = idle_seconds, max_streams
         self._lock = threading.Lock()
         self._open: dict[str, _Stream] = {}
+        self._computed = float("-inf")
         self._busy: Callable[[], AbstractContextManager[None]] = nullcontext
         if heartbeat is None:
             heartbeat = Heartbeat(name)
@@ -157,11 +166,16 @@ class Streams:
 
     def _abandoned(self, stream: _Stream) -> str | None:
         """Say why nobody waits for the stream any more, or nothing if somebody may; see Note [Whether ...]."""
-        silent = time.monotonic() - stream.seen
+        now = time.monotonic()
+        silent, limit = now - stream.seen, self._idle_seconds
         is_first = self._max_streams is not None
-        if not is_first and self.heartbeat.is_abandoned(stream.name):
-            return "was abandoned by its caller"
-        limit = self._idle_seconds
+        if not is_first:
+            if self.heartbeat.is_abandoned(stream.name):
+                return "was abandoned by its caller"
+            if self.heartbeat.computing():
+                self._computed = now
+            if silent < LONGEST_SECONDS:
+                silent = min(silent, now - self._computed)
         if is_first and stream.name.startswith(WATCHED):
             limit = min(limit, _SILENT_SECONDS)
         if silent < limit:
@@ -171,10 +185,13 @@ class Streams:
         return f"had no request for {limit:g} s"
 
     def _acknowledge(self, request: Request) -> None:
-        """Answer a life sign; nobody reads it."""
+        """Answer a life sign: with no pictures, and what the server computes."""
         alive = Cancelled("somebody waits for this stream", stage=self.name)
         try:
-            request.answer(self._make_stage().failure(alive))
+            tensors = self._make_stage().failure(alive)
+            format = json.loads(str(tensors["FORMAT"]))
+            format["report"]["computing"] = self.heartbeat.computing()
+            request.answer({**tensors, "FORMAT": json.dumps(format)})
         except Exception:  # noqa: BLE001 - the last stage raises; and a GPU that failed may keep any from being made
             request.refuse(alive)
 

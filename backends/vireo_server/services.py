@@ -31,11 +31,11 @@ def read_description(repository: Path, service: str) -> ServiceDescription:
     return ServiceDescription.from_json(service, descriptions[service])
 
 
-def read_stages(repository: Path, service: str) -> frozenset[str]:
-    """The models that the ensemble `service` is made of; none where there is no such service."""
+def read_stages(repository: Path, service: str) -> tuple[str, ...]:
+    """The models that the ensemble `service` is made of, the first stage first; none where there is no such service."""
     config = repository / service / "config.pbtxt"
     text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
-    return frozenset(re.findall(r'model_name\s*:\s*"([^"]+)"', text))
+    return tuple(re.findall(r'model_name\s*:\s*"([^"]+)"', text))
 
 
 def read_parameter(config: Path, name: str) -> str | None:

@@ -13,7 +13,7 @@ Second = Literal["script", "network"]
 
 SEQUENCES = """\
 sequence_batching {
-  max_sequence_idle_microseconds: 600000000  # the default of 1 s would kill the streams of a slow stage
+  max_sequence_idle_microseconds: 3600000000  # the default of 1 s would kill the streams of a slow stage
   oldest { max_candidate_sequences: 4096 }
 }
 instance_group [ { count: 1 kind: KIND_AUTO } ]

@@ -33,6 +33,7 @@ from vireo_media.times import Timing, timing_rows
 from vireo_media.versions import VERSIONS, Shares, versioned
 
 from vireo_server.errors import BY_CODE, BadInput, Internal, StageError, Unavailable
+from vireo_server.sequences import WATCHED
 from vireo_server.services import read_description, read_parameter
 from vireo_server.settings import FileSettings
 
@@ -168,7 +169,7 @@ def _run_segment(segment: Segment, video: VideoInput, service: ServiceDescriptio
     """One segment, tried again as a new stream where that can help: a plain caller has no client that would."""
     for pause_seconds in (*_PAUSE_SECONDS, None):
         exchange = Exchange(segment=segment, stream=video.description, service=service)
-        stream = str(uuid.uuid4())
+        stream = f"{WATCHED}file:{uuid.uuid4()}"
         try:
             return _SegmentRun(exchange, _run_stream(stream, exchange, send))
         except (Internal, Unavailable):

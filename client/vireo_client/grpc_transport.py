@@ -17,13 +17,14 @@ buffers and stubs are all that is needed.
 
 import contextlib
 import itertools
+import json
 import os
 import queue
 import re
 import secrets
 import struct
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,17 +114,23 @@ class GrpcTransport:
         counts = {name: found.get(name, -1) for name in steps}
         return {**counts, service: min(counts[service], 0)}
 
-    def keep_alive(self, service: str, sequences: Sequence[str]) -> None:
+    def keep_alive(self, service: str, sequences: Sequence[str], *, computing: Callable[[], None]) -> None:
         """See `Transport.keep_alive`: a request to the first stage alone, with no packets and chunk -1."""
         steps = self._steps.get(service)
         if not steps:
             return
+
+        def answered(call: Any) -> None:
+            self._signs.discard(call)
+            if not _computing(call).isdisjoint(steps):
+                computing()
+
         for sequence in sequences:
             sign = Request(stream="", packets=[], timing=timing_rows([]), chunk=-1, start=False, end=False)
             call = self._stub("side").ModelInfer.future(_message(steps[0], sequence, sign), timeout=_ABORT_SECONDS)
             # gRPC cancels a call that nobody refers to, often before it was sent.
             self._signs.add(call)
-            call.add_done_callback(self._signs.discard)
+            call.add_done_callback(answered)
 
     def reconnect(self) -> None:
         """See `Transport.reconnect`. What hangs in the old connections is for those who wait there to give up."""
@@ -325,6 +332,16 @@ def _reply(response: Any) -> WireReply:
 
 
 _DTYPES = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8", "INT32": "<i4", "UINT8": "u1"}
+
+
+def _computing(call: Any) -> set[str]:
+    """The models that compute, by the answer to a life sign; none where there was none, or an older server's."""
+    if call.cancelled() or call.exception() is not None:
+        return set()
+    response = call.result()
+    contents = zip(response.outputs, response.raw_output_contents, strict=True)
+    formats = [json.loads(_split(content)[0]) for output, content in contents if output.name == "FORMAT"]
+    return {model for format in formats for model in format["report"].get("computing", ())}
 
 
 def _numbers(output: Any, content: bytes) -> npt.NDArray[Any]:

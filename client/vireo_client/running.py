@@ -48,14 +48,16 @@ _REPLACE_SECONDS = 30.0
 class Patience:
     """How long and how often the client waits before it gives up.
 
-    A reply may take `reply_seconds`. A server that is gone or restarting is tried again for `unavailable_seconds`, at
-    first after `first_pause_seconds`, then after twice as long each time up to 5 s; one that is full, and says so, for
-    `full_seconds`. A segment that fails inside the server, or waits too long, is sent again at most `most_faults`
+    A reply may take `reply_seconds` after a stage of the service was last seen at work, and `longest_seconds` in all,
+    as long as the server keeps a stream. A server that is gone or restarting is tried again for `unavailable_seconds`,
+    at first after `first_pause_seconds`, then after twice as long each time up to 5 s; one that is full, and says so,
+    for `full_seconds`. A segment that fails inside the server, or waits too long, is sent again at most `most_faults`
     times, one whose stage died at most `most_deaths` times; each time it gets further than before, counting begins
     anew.
     """
 
     reply_seconds: float = 120.0
+    longest_seconds: float = 3600.0
     unavailable_seconds: float = 60.0
     full_seconds: float = 600.0
     first_pause_seconds: float = 0.25
@@ -239,7 +241,7 @@ class SegmentRunner:
 
     def _receive(self, connection: Connection, exchange: Exchange, server: Server, moment: tuple[int, int]) -> Reply:
         url = server.transport.url
-        deadline = time.monotonic() + self.patience.reply_seconds
+        began, patience = time.monotonic(), self.patience
         while True:
             if self._stopped.is_set():
                 raise CancelledError("stopped by the caller")
@@ -247,9 +249,10 @@ class SegmentRunner:
             if reply is not None:
                 return exchange.receive(*reply)
             server.watch.check(moment)
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > min(max(began, server.watch.moved()) + patience.reply_seconds, began + patience.longest_seconds):
                 what = f"one of {exchange.outstanding} replies"
-                raise wait_error(url, seconds=self.patience.reply_seconds, what=what)
+                raise wait_error(url, seconds=round(now - began), what=what)
 
     def _pause(self, seconds: float) -> None:
         if self._stopped.wait(seconds):

@@ -135,7 +135,7 @@ class Loopback:
     def stage_counts(self, service: str) -> None:
         """See `Transport.stage_counts`: nothing here dies on its own."""
 
-    def keep_alive(self, service: str, sequences: Sequence[str]) -> None:
+    def keep_alive(self, service: str, sequences: Sequence[str], *, computing: Callable[[], None]) -> None:
         """See `Transport.keep_alive`."""
 
     def reconnect(self) -> None:

@@ -4,7 +4,7 @@ loopback in `testing`.
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -82,8 +82,11 @@ class Transport(Protocol):
         None where this server has nothing of the kind. Raises ServiceError.
         """
 
-    def keep_alive(self, service: str, sequences: Sequence[str]) -> None:
-        """Tell the server that somebody still waits for these sequences; neither waits nor raises."""
+    def keep_alive(self, service: str, sequences: Sequence[str], *, computing: Callable[[], None]) -> None:
+        """Tell the server that somebody still waits for these sequences; neither waits nor raises.
+
+        `computing` is called, from any thread, where the server answers that a stage of the service computes.
+        """
 
     def reconnect(self) -> None:
         """Use a new connection from now on; the one there is lost."""
@@ -93,7 +96,7 @@ class Transport(Protocol):
 
 
 def wait_error(url: str, *, seconds: float, what: str) -> WaitError:
-    """The error for a reply that did not come: it says what was waited for."""
+    """The error for a reply that did not come within `seconds`: it says what was waited for."""
     return WaitError(
         f"waited {seconds:g} s for {what} from {url!r} and nothing came; look at the server's log and its load, "
         "or allow more time"

@@ -7,6 +7,12 @@ process is dead, and Triton keeps the caller's stream open. `vireo serve` unload
 2 s. Triton's statistics show it: the model and the ensembles that use it are missing for a while, and their counts
 begin again at 0. So a thread reads them twice a second, over a connection of its own: a slow upload holds up neither
 this nor the life signs that go with it.
+
+# Note [Slow, or lost]
+A network may need minutes for a chunk, and Triton counts a request when it is answered. So the answers to life signs
+say which stages compute at the moment: as long as one of the service's does, a reply may still come, and one that hangs
+is replaced by the server. Under plain `tritonserver`, which does not say, only the counts tell; those of the first and
+the last stage are other services' too.
 """
 
 import threading
@@ -42,6 +48,7 @@ class ServerWatch:
         self._ready = True
         self._answered = time.monotonic()
         self._losses = 0
+        self._moved = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="vireo-watch", daemon=True)
         self._thread.start()
@@ -54,6 +61,10 @@ class ServerWatch:
         """Now, in terms of what was replaced so far."""
         with self._lock:
             return len(self._changes), self._losses
+
+    def moved(self) -> float:
+        """When a stage of the service was last seen at work (`time.monotonic()`)."""
+        return self._moved
 
     def add(self, connection: Connection) -> None:
         """Send life signs of this sequence from now on."""
@@ -119,12 +130,17 @@ class ServerWatch:
                 signs = time.monotonic()
                 with self._lock:
                     sequences = [connection.sequence for connection in self._connections]
-                self._transport.keep_alive(self._service, sequences)
+                self._transport.keep_alive(self._service, sequences, computing=self._computing)
             self._stopped.wait(_LOOK_SECONDS)
+
+    def _computing(self) -> None:
+        self._moved = time.monotonic()
 
     def _compare(self, counts: Mapping[str, int]) -> None:
         with self._lock:
             before = self._counts or {}
+            if any(counts[name] > before.get(name, counts[name]) for name in list(counts)[1:-2]):
+                self._moved = time.monotonic()
             replaced = [name for name, count in counts.items() if count < before.get(name, 0)]
             # -1 stands for a model that is not there; it was noted when it went.
             self._changes += replaced

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from vireo_client import Client, Patience, testing
+from vireo_client import Client, Patience, testing, watching
 from vireo_client.errors import (
     CancelledError,
     FaultError,
@@ -184,6 +184,55 @@ def test_a_reply_that_never_comes_ends_in_a_message(clip: Path, output: Path, sh
     assert isinstance(caught.value, TimeoutError)
     assert (len(loopback.aborted), loopback.open) == (3, 0)
     assert list(output.parent.iterdir()) == []
+
+
+def test_a_reply_may_take_longer_while_the_server_says_that_it_computes(
+    clip: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(watching, "_LOOK_SECONDS", 0.05)
+    patience = Patience(reply_seconds=0.5, most_faults=0)
+    with Client(transport=Slow(computes=True), patience=patience) as client:
+        assert client.run("passthrough", clip, output, segments_in_flight=1).frames_out == 450
+    for computes, longest in ((False, 3600.0), (True, 1.0)):
+        patience = Patience(reply_seconds=0.5, longest_seconds=longest, most_faults=0)
+        with Client(transport=Slow(computes=computes), patience=patience) as client, pytest.raises(WaitError):
+            client.run("passthrough", clip, output, segments_in_flight=1, overwrite=True)
+
+
+class Slow(Loopback):
+    """A service that needs 1.5 s for its first reply, on a server that says whether it computes."""
+
+    def __init__(self, *, computes: bool) -> None:
+        super().__init__()
+        self._computes, self._done = computes, False
+
+    def stage_counts(self, service):
+        return {"decode": 1, "network": 1, "encode": 1, service: 0}
+
+    def keep_alive(self, service, sequences, *, computing):
+        if self._computes:
+            computing()
+
+    def connect(self, service, *, label=""):
+        from contextlib import contextmanager
+
+        @contextmanager
+        def slowly():
+            with Loopback.connect(self, service) as connection:
+                receive, began = connection.receive, time.monotonic()
+
+                def late(*, seconds):
+                    if time.monotonic() - began < 1.5 and not self._done:
+                        time.sleep(0.05)
+                        return None
+                    self._done = True
+                    return receive(seconds=seconds)
+
+                connection.receive = late
+                yield connection
+
+        return slowly()
 
 
 class Silent(Loopback):

@@ -3,6 +3,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from vireo_client import watching
@@ -23,7 +24,7 @@ class Stages:
         self.looked.set()
         return {"stage": 5 if self.looks == 1 else 0}
 
-    def keep_alive(self, service: str, sequences: list[str]) -> None:
+    def keep_alive(self, service: str, sequences: list[str], *, computing: Callable[[], None]) -> None:
         pass
 
 
@@ -44,4 +45,21 @@ def test_a_stage_that_was_replaced_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         time.sleep(0.01)
     with pytest.raises(StageDiedError, match="replaced stage while the segment was in it"):
         watch.check((0, moment[1]))
+    watch.stop()
+
+
+@pytest.mark.parametrize(("stage", "moves"), [("decode", False), ("network", True), ("encode", False)])
+def test_where_only_counts_tell_a_stage_of_the_services_own_is_at_work(
+    monkeypatch: pytest.MonkeyPatch, stage: str, moves: bool
+) -> None:
+    monkeypatch.setattr(watching, "_LOOK_SECONDS", 0.01)
+    stages = Stages()
+    counts = {"decode": 3, "network": 3, "encode": 3, "service": 0}
+    stages.stage_counts = lambda service: stages.looked.set() or counts
+    watch = watching.ServerWatch(stages, "service")
+    assert stages.looked.wait(10)
+    before = watch.moved()
+    counts = {**counts, stage: 4}
+    time.sleep(0.2)
+    assert (watch.moved() > before) is moves
     watch.stop()

@@ -8,6 +8,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 from vireo_media.services import ServiceDescription
+from vireo_server.sequences import LONGEST_SECONDS
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 BACKENDS = Path(__file__).parents[2] / "backends"
@@ -182,7 +183,7 @@ def test_stateful_stages_batch_sequences_and_stateless_ones_batch_rows(model):
     else:
         assert config.max_batch_size == 0
         assert config.sequence_batching.oldest.max_candidate_sequences == 4096
-        assert config.sequence_batching.max_sequence_idle_microseconds >= 120_000_000
+        assert config.sequence_batching.max_sequence_idle_microseconds == LONGEST_SECONDS * 1e6
 
 
 @pytest.mark.parametrize("service", TRANSFORMATIONS)

@@ -3,13 +3,17 @@
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import av
 import numpy as np
 import pytest
 import tritonclient.http as httpclient
 from tritonclient.utils import InferenceServerException
+from vireo_client import Client, Patience
 from vireo_media.testing import numbered_clip, read_frames, read_numbers
+from vireo_server.launching import load_service
+from vireo_server.new_service import new_service
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +89,20 @@ def test_damaged_pictures_are_an_error_with_their_time(ask, media, open_streams,
     with pytest.raises(InferenceServerException, match=r"decode at 00:00:\d\d\.\d+: .*\[INVALID_ARG\]"):
         ask("passthrough", bytes(damaged))
     wait_for(lambda: not any(open_streams().values()))
+
+
+def test_who_waits_for_a_slow_service_gets_his_video(ask, server, repository, media, tmp_path):
+    """Slower than decode and encode keep a stream without a request, and than the client waits for a silent server."""
+    script = tmp_path / "slow.py"
+    script.write_text(
+        "import time\n\nwaits = [5, 0]\n\ndef configure(options):\n    return {}\n\n"
+        "def process(data):\n    time.sleep(waits.pop() if waits else 0)\n"  # The first call is the warm-up.
+    )
+    new_service("slow", repository=repository, script=script)
+    load_service("slow", address=server.grpc_url)
+    (tmp_path / "clip.mp4").write_bytes(media)
+    with ThreadPoolExecutor(1) as pool:
+        whole = pool.submit(ask, "slow", media)
+        with Client(server.grpc_url, patience=Patience(reply_seconds=4.0, most_faults=0)) as own:
+            assert own.run("slow", tmp_path / "clip.mp4", tmp_path / "out.mp4").frames_out == 275
+        assert whole.result()[1]["frames_out"] == 275

@@ -168,6 +168,22 @@ def test_an_abandoned_stream_is_closed(make_streams, request_of):
     assert streams.working() == 0
 
 
+def test_a_later_stage_keeps_a_stream_while_the_server_computes_what_it_waits_for(make_streams, request_of):
+    streams, submit, stage = make_streams(idle_seconds=0.05)
+    computing = ["slow_network"]
+    streams.heartbeat.computing = lambda: computing
+    submit(request_of({}, chunk=0, start=True)).wait()
+    threading.Event().wait(0.5)
+    assert (streams.working(), stage.closed) == (1, 0)
+    assert submit(request_of({}, chunk=1)).wait().error is None
+    computing.clear()
+    for _ in range(200):
+        if stage.closed:
+            break
+        threading.Event().wait(0.05)
+    assert stage.closed == 1
+
+
 def test_start_again_under_the_same_id_begins_anew(make_streams, request_of):
     _, submit, stage = make_streams()
     submit(request_of({}, chunk=0, start=True)).wait()

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from vireo_server.heartbeat import DRAINING_FILE, RUNTIME_DIR_VARIABLE, Beat, Heartbeat, read_beats
+from vireo_server.heartbeat import DRAINING_FILE, RUNTIME_DIR_VARIABLE, Beat, Heartbeat, computing_models, read_beats
 
 
 @pytest.fixture
@@ -61,6 +61,27 @@ def test_a_request_that_comes_forward_counts_anew(heartbeat, tmp_path):
     heartbeat.progress()
     heartbeat.streams(1)
     assert read_beats(tmp_path)[0].busy_since is None
+
+
+def test_what_another_thread_computes_is_no_progress_of_this_one(heartbeat, tmp_path):
+    with heartbeat.busy():
+        between = time.monotonic()
+        other = threading.Thread(target=heartbeat.progress)
+        other.start()
+        other.join()
+        heartbeat.streams(1)
+        assert read_beats(tmp_path)[0].busy_since <= between
+
+
+def test_models_that_compute_are_known_to_every_process(heartbeat, tmp_path, monkeypatch):
+    monkeypatch.setenv(RUNTIME_DIR_VARIABLE, str(tmp_path))
+    assert heartbeat.computing() == ()
+    with heartbeat.busy():
+        wait_for(tmp_path, lambda beats: beats[0].busy_since is not None)
+        assert computing_models() == {"decode"}
+        hung = beat(model="network", busy_since=99.0, updated=time.monotonic())
+        (tmp_path / "network-1.json").write_text(json.dumps(hung))
+        assert computing_models() == {"decode"}
 
 
 def test_request_that_fails_is_not_busy_any_more(heartbeat, tmp_path):
