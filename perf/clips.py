@@ -12,11 +12,11 @@ from typing import Any
 
 import av
 from av.video.frame import PictureType
-from vireo_media.container import CodedPacket, MediaSource, read_packets
+from vireo_media.container import MediaSource, read_packets
 from vireo_media.description import ENCODER_DEFAULTS, StreamDescription
 from vireo_media.probing import probe
 from vireo_media.segments import Segment
-from vireo_media.times import UNKNOWN
+from vireo_media.times import UNKNOWN, CodedPacket
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "demo" / "sample.mp4"

@@ -16,14 +16,14 @@ from vireo_client import Client, Patience
 from vireo_client.errors import ServiceError, UnavailableError, WaitError
 from vireo_client.grpc_transport import GrpcTransport
 from vireo_client.watching import ServerWatch
-from vireo_media.container import CodedPacket, MediaSource
+from vireo_media.container import MediaSource
 from vireo_media.description import StreamDescription
 from vireo_media.errors import VireoError
 from vireo_media.exchange import Request
 from vireo_media.probing import probe
 from vireo_media.segments import whole_video
 from vireo_media.testing import numbered_clip
-from vireo_media.times import timing_rows
+from vireo_media.times import CodedPacket, timing_rows
 
 from perf.serving import ServeProcess
 

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from vireo_media.container import CodedPacket
 from vireo_media.description import StreamDescription
 from vireo_media.errors import OptionError
 from vireo_media.exchange import Reply
@@ -14,6 +13,7 @@ from vireo_media.probing import VideoInput
 from vireo_media.results import Extraction, Part, join_results
 from vireo_media.segments import service_segments, with_total
 from vireo_media.services import ServiceDescription, apply_options
+from vireo_media.times import CodedPacket
 
 from vireo_client.journal import SegmentResult
 from vireo_client.running import SegmentRunner

@@ -27,10 +27,9 @@ from typing import Any, Self
 
 import numpy as np
 from vireo_media.coded import CodedSegment
-from vireo_media.container import CodedPacket
 from vireo_media.errors import OutputError
 from vireo_media.exchange import Reply
-from vireo_media.times import Timing, timing_rows
+from vireo_media.times import CodedPacket, Timing, timing_rows
 
 __all__ = ["Journal", "SegmentResult", "SegmentWriter", "kept_job", "packets_digest"]
 

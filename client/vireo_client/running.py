@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol
 
-from vireo_media.container import CodedPacket
 from vireo_media.description import StreamDescription
 from vireo_media.exchange import Exchange, Reply
 from vireo_media.segments import Segment
 from vireo_media.services import ServiceDescription
-from vireo_media.times import clock
+from vireo_media.times import CodedPacket, clock
 
 from vireo_client.errors import (
     CancelledError,

@@ -8,24 +8,24 @@ from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, cast
 
 import av
 import av.container
 import av.error
 import av.video.stream
-from av.bitstream import BitStreamFilterContext
 from av.stream import Disposition
 
 from vireo_media.addresses import display_name, is_address, open_address
 from vireo_media.errors import InputError, InputMissingError
 from vireo_media.fields import FieldPairs
 from vireo_media.integrity import find_cut, is_mp4, is_upright
-from vireo_media.times import FLAG_CORRUPT, FLAG_DISCARD, FLAG_KEY, UNKNOWN, clock
+from vireo_media.reordering import says_when_shown, times_of_showing
+from vireo_media.times import FLAG_CORRUPT, FLAG_DISCARD, FLAG_KEY, UNKNOWN, CodedPacket, clock
+from vireo_media.vops import single_pictures
 
 __all__ = [
     "EXACT_CROPPING",
-    "CodedPacket",
     "MediaSource",
     "find_video",
     "is_picture_only",
@@ -60,22 +60,14 @@ that rows begin at round addresses; the picture would be wider than what players
 _CONTAINERS = "mp4, mov, mkv, webm, ts, avi, flv and other video containers"
 
 
-class CodedPacket(NamedTuple):
-    """One demuxed packet: its bytes and its row of PACKET_TIMING."""
-
-    data: bytes
-    pts: int
-    dts: int
-    duration: int
-    flags: int
-
-
 class MediaSource:
     """An input that can be opened any number of times: a path, an address, a file's bytes, or a seekable file object.
 
     A file object is read by one reader at a time. `name` is what messages call it. `playlist` allows an HLS
     playlist, which names further files: for results of our own only. `remarks` are what reading it found
     that people should know, for the warnings of a result. `has_decoding_times`: see `read_decoding_times`.
+    `reorder_depth` is how many packets later than decoded its pictures are shown, where the container says only when
+    they are decoded; `probing` finds it.
     """
 
     def __init__(
@@ -93,6 +85,7 @@ class MediaSource:
         self.name = name
         self.remarks: dict[str, str] = {}
         self.has_decoding_times = False
+        self.reorder_depth = 0
         self._checked = False
         self.is_mp4 = self.is_upright_mp4 = False
         """Known when it was opened: whether it is MP4, MOV or their kin, and one of which no track is to be turned."""
@@ -248,19 +241,6 @@ def libav_packet(data: bytes, *, pts: int, dts: int, duration: int, time_base: F
     return packet
 
 
-def _unpacked(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream
-) -> Iterator["av.Packet[Any]"]:
-    """The packets of `stream`, one picture each. DivX and Xvid pack two into one in AVI, and an empty one after it."""
-    if stream.codec_context.codec.canonical_name != "mpeg4":
-        yield from container.demux(stream)
-        return
-    unpack = BitStreamFilterContext("mpeg4_unpack_bframes", stream)
-    for packet in container.demux(stream):
-        if packet.size:
-            yield from unpack.filter(packet)
-
-
 # Note [Two pictures with one time]
 # Broken recorders and joined files have them. No container that is written can say both, and everything here knows a
 # picture by its time. So the second one is moved by one tick, the least that tells them apart, and the muxer says so.
@@ -277,7 +257,8 @@ def read_packets(source: MediaSource) -> Iterator[CodedPacket]:
         stream = find_video(container, source.name)
         context = stream.codec_context
         pairs = FieldPairs(context.codec.canonical_name, context.extradata or b"")
-        yield from _whole_pictures(_timed_packets(source, container, stream), pairs)
+        packets = _whole_pictures(_timed_packets(source, container, stream), pairs)
+        yield from packets if not source.reorder_depth else times_of_showing(packets, depth=source.reorder_depth)
 
 
 def _whole_pictures(packets: Iterator[CodedPacket], pairs: FieldPairs) -> Iterator[CodedPacket]:
@@ -305,17 +286,20 @@ def _timed_packets(
 ) -> Iterator[CodedPacket]:
     recent: deque[int] = deque(maxlen=_REMEMBERED)
     latest = UNKNOWN
-    # AVI has one time a packet, in decode order; what libav gives as pts is a guess that is wrong with B-frames.
-    has_pts = container.format.name != "avi" or stream.codec_context.codec.intra_only
-    has_pts = has_pts and not source.has_decoding_times
+    has_pts = says_when_shown(container, stream) and not source.has_decoding_times
     is_matroska = container.format.name == "matroska,webm"
     before_zero = 0
     extradata = stream.codec_context.extradata
-    for packet in _unpacked(container, stream):
+    packets = container.demux(stream)
+    if stream.codec_context.codec.canonical_name == "mpeg4":
+        packets = single_pictures(packets, extradata or b"")
+    for packet in packets:
         if not packet.size:  # The demuxer's own "end", and AVI's "show the last picture again".
             continue
         if source.has_decoding_times:
-            packet.dts = packet.pts if packet.pts is None else max(packet.pts, latest + 1)
+            # libav takes those of asf for what they are, and guesses others.
+            said = packet.dts if container.format.name == "asf" else packet.pts
+            packet.dts = None if said is None else max(said, latest + 1)
         elif is_matroska and packet.pts is None:
             # So libav says that a time is before 0: leading pictures of a video that was cut at an open GOP.
             before_zero -= 1

@@ -20,6 +20,8 @@ from vireo_media.container import MediaSource, find_video, media_errors
 from vireo_media.cropping import Crop, container_crop
 from vireo_media.description import FIELD_ORDERS, Rational, StreamDescription
 from vireo_media.parameter_sets import H264Parameters, has_frames_only, read_h264
+from vireo_media.reordering import says_when_shown, seen_depth
+from vireo_media.vops import has_packed_pictures
 
 __all__ = ["MATRICES", "PRIMARIES", "RANGES", "TRANSFERS", "VideoInput", "is_rgb", "probe"]
 
@@ -221,7 +223,7 @@ def _first_key(container: av.container.InputContainer, stream: av.video.stream.V
 # Note [Times of decoding that pass for times of showing]
 # AVI has one time a packet, when it is decoded. Tools that copy H.264 or MPEG-4 with B-frames out of it (and FFmpeg's
 # own asf muxer) write that as the time when it is shown. Such a file is known by its times that only rise while its
-# decoder gives pictures in another order. Then they are read as what they are.
+# decoder gives pictures in another order. Then they are read as what they are (see `reordering`).
 
 
 def _first_picture(
@@ -233,28 +235,34 @@ def _first_picture(
     """
     context = stream.codec_context
     context.thread_count = 1
-    has_pts = container.format.name != "avi"
+    is_guessed = not says_when_shown(container, stream)
     first: av.VideoFrame | None = None
     key: bytes | None = None
     sent: list[int | None] = []
     shown: list[int | None] = []
+    is_packed = may_be_decoding_times = False
     for count, packet in enumerate(container.demux(stream)):
         if packet.size:
+            if is_guessed:
+                packet.pts = packet.dts
             sent.append(packet.pts)
             if key is None and packet.is_keyframe:
                 key = bytes(packet)
+            if context.codec.canonical_name == "mpeg4":
+                is_packed = is_packed or has_packed_pictures(bytes(packet))
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
             frames = []
         shown += [frame.pts for frame in frames]
         first = first or (frames[0] if frames else None)
-        may_be_wrong = has_pts and context.has_b_frames and _rises(sent) and not source.has_decoding_times
-        if first is not None and may_be_wrong and not _rises(shown):
+        may_be_decoding_times = bool(context.has_b_frames) and _rises(sent)
+        if count >= _MOST_PACKETS or (first is not None and not (may_be_decoding_times and count < _ENOUGH_PACKETS)):
+            break
+    if may_be_decoding_times and not _rises(shown):
+        if not is_guessed:
             source.read_decoding_times()
-            break
-        if count >= _MOST_PACKETS or (first is not None and not (may_be_wrong and count < _ENOUGH_PACKETS)):
-            break
+        source.reorder_depth = 0 if is_packed else seen_depth(sent, shown)
     return first, key
 
 

@@ -23,11 +23,11 @@ from fractions import Fraction
 from itertools import islice
 
 from vireo_media.bitstream import CutKind, cut_kind, is_shown
-from vireo_media.container import CodedPacket, MediaSource, read_packets
+from vireo_media.container import MediaSource, read_packets
 from vireo_media.description import StreamDescription
 from vireo_media.sampling import Sampling
 from vireo_media.services import ServiceDescription
-from vireo_media.times import FLAG_DISCARD, FLAG_KEY, UNKNOWN, Timing, timing_rows
+from vireo_media.times import FLAG_DISCARD, FLAG_KEY, UNKNOWN, CodedPacket, Timing, timing_rows
 
 __all__ = [
     "Segment",

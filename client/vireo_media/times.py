@@ -5,6 +5,7 @@ A row is four int64: pts, dts, duration, flags, the first three in the stream's 
 """
 
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ __all__ = [
     "FLAG_KEY",
     "PTS",
     "UNKNOWN",
+    "CodedPacket",
     "Timing",
     "clock",
     "timing_rows",
@@ -36,6 +38,16 @@ FLAG_KEY = 1
 FLAG_CORRUPT = 2
 FLAG_DISCARD = 4
 """libavcodec's AV_PKT_FLAG_*. DISCARD: decode the packet, do not give its frame out (edit lists)."""
+
+
+class CodedPacket(NamedTuple):
+    """One demuxed packet: its bytes and its row of PACKET_TIMING."""
+
+    data: bytes
+    pts: int
+    dts: int
+    duration: int
+    flags: int
 
 
 def timing_rows(rows: list[tuple[int, int, int, int]]) -> Timing:

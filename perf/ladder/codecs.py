@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from vireo_kernels.color import ColorSpec
-from vireo_media.container import CodedPacket
+from vireo_media.times import CodedPacket
 from vireo_server import tags
 from vireo_server.decoded_picture import Picture, write_row
 from vireo_server.decoder import Decoder

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from vireo_client.journal import Journal, SegmentResult, packets_digest
-from vireo_media.container import CodedPacket
 from vireo_media.errors import OutputError
-from vireo_media.times import timing_rows
+from vireo_media.times import CodedPacket, timing_rows
 
 OUTPUT = {"codec": "h264", "time_base": [1, 25]}
 

@@ -417,7 +417,7 @@ def _packed(path: Path, frames: int) -> None:
             after = packets[place + 1] if place + 1 < len(packets) else None
             data = bytes(packet)
             if kind(packet) == 2:
-                data = b"\0\0\1\xb6\x51\x7f"
+                data = b"\0\0\1\xb6\x50\x4f"
             elif after is not None and kind(after) == 2:
                 data += bytes(after)
             before = av.Packet(data)
@@ -541,6 +541,10 @@ def _jitter(count: int) -> list[int]:
     return [40 * i + (i * i) % 37 for i in range(count)]
 
 
+def _paused(count: int) -> list[int]:
+    return [i if i < 14 else i + 9 for i in range(count)]
+
+
 _OPEN_X264 = {"x264-params": "open-gop=1:keyint=27:b-adapt=0:bframes=3:scenecut=0"}
 _OPEN_X265 = {"x265-params": f"keyint=27:b-adapt=0:bframes=3:{_QUIET}"}
 _PYRAMID = {"x264-params": "keyint=30:bframes=7:b-pyramid=normal:b-adapt=0:scenecut=0"}
@@ -617,6 +621,13 @@ CASES: tuple[Case, ...] = (
          gives="the others, each at its own time", suffix=".avi", frames=20,
          clip={"codec": "mpeg4", "bframes": 0, "pts": [*range(10), *range(15, 25)], "time_base": Fraction(1, 25)},
          times=lambda count: [Fraction(i if i < 10 else i + 5, 25) for i in range(count)]),
+    *(
+        Case(name=f"avi_gap_{codec}", group=_CONTAINERS, comes=f"the same with B-frames, {name}",
+             gives="the others, each at its own time", suffix=".avi",
+             clip={"codec": codec, "pts": _paused(30), "time_base": Fraction(1, 25), "options": options},
+             times=lambda count: [Fraction(tick, 25) for tick in _paused(count)])
+        for codec, name, options in (("libx264", "H.264", _PYRAMID), ("mpeg4", "MPEG-4", {}))
+    ),
     Case(name="flv", group=_CONTAINERS, comes="FLV: H.264", suffix=".flv", clip={"audio": "aac"}, tolerance=_HALF_MS),
     Case(name="fragmented_in", group=_CONTAINERS, comes="fragmented mp4", suffix=".mp4",
          clip={"audio": "aac", "container_options": {"movflags": "frag_keyframe+empty_moov"}}),
