@@ -18,7 +18,8 @@ from vireo_media.probing import probe
 from vireo_media.segments import Segment
 from vireo_media.times import UNKNOWN, CodedPacket
 
-ROOT = Path(__file__).parents[1]
+from perf.machine import ROOT
+
 SAMPLE = ROOT / "demo" / "sample.mp4"
 """640x360, 250 frames at 25 a second, H.264 with B-frames, closed GOPs of 50."""
 NETWORK = ROOT / "model_repository" / "super_resolution_network" / "1" / "model.onnx"

@@ -60,8 +60,8 @@ from vireo_server.windows import Windows
 from vireo_training.camera_motion import MOTIONS, draw_camera, film
 from vireo_training.photographs import load, photographs_for
 
-from perf.clips import ROOT
 from perf.ladder.network import CORES
+from perf.machine import ROOT
 from perf.measure import Measurement, Measurements, in_turn, ratios, say
 from perf.targets import checked
 

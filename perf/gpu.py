@@ -28,8 +28,8 @@ from perf.clips import NETWORK, load_clip
 from perf.gpu_kernels import kernel_shares
 from perf.gpu_parts import decode_rates, find_cupy, noise_clip, rate
 from perf.gpu_watch import crossed_bytes, watched_gpu
+from perf.machine import RESULTS
 from perf.questions import Answer, Program
-from perf.results import RESULTS
 
 _SERVICES = ("passthrough", "super_resolution")
 _SEGMENTS = (1, 7, 28)

@@ -2,26 +2,28 @@
 """What the GPU of this machine does with each part of Vireo's path: one call, answers as JSON.
 
 python -m perf.gpu_kit                  every question; about three minutes with a GPU, one without
-python -m perf.gpu_kit --json FILE      and the answers in a file
+python -m perf.gpu_kit --json FILE      and the answers in a file, written after each
+python -m perf.gpu_kit --within 540     and what is not asked after so many seconds is left out
 python -m perf.gpu_kit --only decode    one of them
+
+It starts with Python alone; a question whose libraries are missing says which. `python -m perf.carry` makes a folder of
+what a machine that cannot install needs for most of them.
 """
 
 from __future__ import annotations
 
 import ctypes
-import importlib.metadata
+import importlib.util
+import json
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from perf.clips import ROOT
-from perf.gpu_kernels import kernel_shares
-from perf.gpu_parts import HEIGHT, WIDTH, decode_rates, find_cupy, gpu_side, noise_clip, opened, rate
-from perf.gpu_watch import crossed_bytes
+from perf.machine import ROOT
 from perf.questions import Answer, NotRunError, Program
 
 
@@ -39,6 +41,10 @@ def libraries() -> Answer:
 
 def copies() -> Answer:
     """GB/s between host and device, pinned and pageable, and within the device."""
+    import numpy as np
+
+    from perf.gpu_parts import find_cupy, rate
+
     cupy = find_cupy()
     size = 256 << 20
     device, other = cupy.empty(size, np.uint8), cupy.empty(size, np.uint8)
@@ -53,23 +59,47 @@ def copies() -> Answer:
     }
 
 
+def kernels() -> Answer:
+    """Whether the CUDA kernels give the reference's numbers, and at what share of the speed of a copy."""
+    from perf.gpu_kernels import kernel_shares
+
+    return kernel_shares()
+
+
+def decode() -> Answer:
+    """Frames/s of NVDEC at 1, 7 and 28 segments in flight."""
+    from perf.gpu_parts import decode_rates
+
+    return decode_rates()
+
+
+def codecs() -> Answer:
+    """What NVDEC and NVENC take, as `vireo doctor` tries it, and whether CuPy compiles and runs a kernel."""
+    from vireo_server import machine
+
+    return {
+        "kernels": machine.try_kernels(),
+        "decodes": {name: machine.try_decoder(name) for name in machine.DECODED},
+        "encodes": {name: machine.try_encoder(name) for name in machine.ENCODED},
+    }
+
+
 def dlpack_out() -> Answer:
     """Whether decoded CUDA frames go to CuPy through DLPack, and equal those decoded in software."""
-    cupy = find_cupy()
-    from vireo_kernels import frames_shape
-    from vireo_server.decoded_picture import write_row
+    import numpy as np
     from vireo_server.nvdec import Nvdec
     from vireo_server.side import Border
 
+    from perf.gpu_parts import find_cupy, gpu_side, noise_clip, opened
+
+    cupy = find_cupy()
     clip, nvdec = noise_clip(), Nvdec(Border(gpu_side(), stage="decode"))
-    shape = frames_shape(1, width=WIDTH, height=HEIGHT, pixel_format="nv12")[1:]
-    expected = np.empty(shape, np.uint8)
     found: Answer = {"frames": 0, "different": 0}
     with opened(clip, cuda=True) as container, opened(clip, cuda=False) as software:
         for frame, other in zip(container.decode(video=0), software.decode(video=0), strict=True):
-            write_row(other, expected)
             found["frames"] += 1
-            found["different"] += not np.array_equal(cupy.asnumpy(nvdec.copy(frame).row), expected)
+            same = np.array_equal(cupy.asnumpy(nvdec.copy(frame).row), other.to_ndarray(format="nv12"))
+            found["different"] += not same
             found["format"], found["pitch"] = frame.format.name, int(frame.planes[0].line_size)
             found["dlpack_device"] = [int(part) for part in frame.planes[0].__dlpack_device__()]
     return found
@@ -77,25 +107,30 @@ def dlpack_out() -> Answer:
 
 def nvenc() -> Answer:
     """Which NVENC encoders take frames of the device through DLPack."""
-    find_cupy()
     from vireo_server.encoder_options import NVENC
     from vireo_server.nvenc import fault
 
+    from perf.gpu_parts import find_cupy, gpu_side
+
+    find_cupy()
     return {kind.name: fault(kind.name, kind.device_format, gpu_side()) or "works" for kind in NVENC.values()}
 
 
 def runtimes() -> Answer:
-    """Whether each runtime of a GPU builds and runs the shipped network, how far from OpenVINO's, and how fast."""
-    cupy = find_cupy()
+    """Whether each runtime of a GPU builds and runs the shipped network, how far from a CPU's, and how fast."""
+    import numpy as np
     from vireo_server.choosing import GPU_RUNTIMES
     from vireo_server.errors import SettingError
-    from vireo_server.locations import find_locations
     from vireo_server.runtimes import load_runtime
     from vireo_server.runtimes.engines import EngineSettings
 
-    path = find_locations().model_repository / "super_resolution_network" / "1" / "model.onnx"
+    from perf.gpu_parts import find_cupy, rate
+
+    cupy = find_cupy()
+    path = ROOT / "model_repository" / "super_resolution_network" / "1" / "model.onnx"
     batch = np.random.default_rng(0).integers(0, 256, (6, 3, 360, 640), dtype=np.uint8)
-    expected = next(load_runtime("openvino", path, threads=0).run([batch])).astype(int)
+    on_cpu = [name for name in ("openvino", "onnxruntime") if importlib.util.find_spec(name) is not None]
+    expected = next(load_runtime(on_cpu[0], path, threads=0).run([batch])).astype(int) if on_cpu else None
     found: Answer = {}
     for library in GPU_RUNTIMES:
         for precision in ("fp32", "tf32", "fp16"):
@@ -109,7 +144,9 @@ def runtimes() -> Answer:
                 speed = rate(cupy, len(batch) * 1e9, lambda runtime=runtime, given=given: list(runtime.run([given])))
                 found[f"{library}_{precision}"] = {
                     "ready_s": round(ready, 2),
-                    "largest_difference": int(np.abs(cupy.asnumpy(output) - expected).max()),
+                    "largest_difference": (
+                        None if expected is None else int(np.abs(cupy.asnumpy(output) - expected).max())
+                    ),
                     "frames_s_360p": speed,
                 }
             except (SettingError, RuntimeError) as error:
@@ -117,23 +154,76 @@ def runtimes() -> Answer:
     return found
 
 
+_INVERTS = """
+DEVICE = "cuda"
+def process(data, profiling=False):
+    for frame in data["frames"]:
+        frame[...] = 255 - frame
+"""
+
+
+def stages() -> Answer:
+    """The stages of a service in one process, without Triton: decode, preprocess, a script (CuPy's, and PyTorch's where
+    it is installed), encode; how fast, and the bytes that crossed between host and device."""
+    from vireo_kernels.devices import Device
+    from vireo_server.scripting import run_file
+    from vireo_server.side import Side
+
+    from perf.gpu_parts import HEIGHT, WIDTH, find_cupy, noise_clip
+
+    find_cupy()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "inverts.py").write_text(_INVERTS)
+        scripts = {"cupy": folder / "inverts.py"}
+        if importlib.util.find_spec("torch") is not None:
+            scripts["torch"] = ROOT / "demo" / "torch_network.py"
+        found: Answer = {"nv12_of_a_frame": WIDTH * HEIGHT * 3 // 2}
+        clip = noise_clip()
+        for script, path in scripts.items():
+            crossed = {"to_device": 0, "to_host": 0}
+
+            def count(direction: str, size: int, crossed: dict[str, int] = crossed) -> None:
+                crossed[direction] += size
+
+            side = Side(device=Device(0), count=count)
+            side.enter()
+            began = time.monotonic()
+            run = run_file(path, clip, folder / f"{script}.mkv", encoder={"preset": "ultrafast"}, side=side)
+            found[script] = {
+                "frames": run.frames_out,
+                "frames_s_1080p": round(run.frames_out / (time.monotonic() - began), 1),
+                "crossed_a_frame": {way: round(size / run.frames_out) for way, size in crossed.items()},
+                "seconds": {stage: round(seconds, 2) for stage, seconds in run.profile.stages.items()},
+            }
+    return found
+
+
 _GIVER = """
-import cupy, numpy as np, triton_python_backend_utils as pb_utils
+import cupy, triton_python_backend_utils as pb_utils
 class TritonPythonModel:
     def execute(self, requests):
+        data = cupy.arange(1 << 24, dtype=cupy.uint8)
         cupy.cuda.Stream.null.synchronize()
-        tensor = pb_utils.Tensor.from_dlpack("DATA", cupy.arange(1 << 24, dtype=cupy.uint8))
+        tensor = pb_utils.Tensor.from_dlpack("DATA", data)
         return [pb_utils.InferenceResponse([tensor]) for _ in requests]
 """
 _TAKER = """
 import numpy as np, triton_python_backend_utils as pb_utils
 class TritonPythonModel:
     def execute(self, requests):
-        tensors = [pb_utils.get_input_tensor_by_name(request, "DATA") for request in requests]
-        return [
-            pb_utils.InferenceResponse([pb_utils.Tensor("HOST", np.array([tensor.is_cpu()], np.int64))])
-            for tensor in tensors
-        ]
+        responses = []
+        for request in requests:
+            tensor = pb_utils.get_input_tensor_by_name(request, "DATA")
+            if tensor.is_cpu():
+                array = np.from_dlpack(tensor)
+            else:
+                import cupy
+                array = cupy.from_dlpack(tensor)
+            told = np.array([tensor.is_cpu(), int(array[12345]), array.size], np.int64)
+            # Through DLPack, for numpy 2 and Triton 2.51 do not take each other's arrays.
+            responses.append(pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack("HOST", told)]))
+        return responses
 """
 _MODEL = """
 backend: "python"
@@ -159,9 +249,10 @@ ensemble_scheduling { step [
 
 def hand_over() -> Answer:
     """Whether a device array goes from one Python model of an ensemble to the next on the device."""
+    from perf.gpu_parts import find_cupy
+
     find_cupy()
-    import tritonclient.http as http
-    from vireo_server.launching import running_server
+    from vireo_server.launching import LaunchError, running_server
 
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder)
@@ -172,25 +263,44 @@ def hand_over() -> Answer:
             (repository / name / "config.pbtxt").write_text(_MODEL.format(i=i, it=types[i], o=o, ot=types[o]))
         (repository / "pair" / "1").mkdir(parents=True)
         (repository / "pair" / "config.pbtxt").write_text(_PAIR)
-        with running_server(repository=repository) as server, http.InferenceServerClient(server.http_url) as client:
-            go = http.InferInput("GO", [1], "INT64")
-            go.set_data_from_numpy(np.zeros(1, np.int64))
-            on_host = bool(client.infer("pair", [go]).as_numpy("HOST")[0])
+        try:
+            with running_server(repository=repository, start_seconds=120) as server:
+                on_host, value, size = _asked(server.http_url)
+        except LaunchError as error:
+            raise NotRunError(str(error)) from error
+    assert (value, size) == (12345 % 256, 1 << 24), f"the array arrived as {size} bytes with {value} in it"
     return {"arrives_on": "host" if on_host else "device", "copied_bytes": (1 << 24) if on_host else 0}
+
+
+def _asked(url: str) -> list[int]:
+    """HOST of the ensemble `pair`, by HTTP alone."""
+    body = {
+        "inputs": [{"name": "GO", "shape": [1], "datatype": "INT64", "data": [0]}],
+        "outputs": [{"name": "HOST", "parameters": {"binary_data": False}}],
+    }
+    request = urllib.request.Request(f"http://{url}/v2/models/pair/infer", json.dumps(body).encode())
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=60) as response:
+        found: list[int] = json.load(response)["outputs"][0]["data"]
+    return found
 
 
 def torch_script() -> Answer:
     """Whether the whole ensemble runs with demo/torch_network.py as its network, how fast, and what it copied."""
+    import numpy as np
+
+    from perf.gpu_parts import find_cupy
+    from perf.gpu_watch import crossed_bytes
+
     find_cupy()
-    try:
-        importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise NotRunError("PyTorch is not installed: pip install torch") from error
+    import torch  # noqa: F401 - its absence is the answer
     from vireo_client import Client
     from vireo_media.testing import numbered_clip
     from vireo_server.launching import running_server
     from vireo_server.new_service import new_service
 
+    if int(np.__version__.split(".")[0]) > 1:
+        raise NotRunError(f"Triton 2.51 needs numpy 1.26 for tensors of text, and here is {np.__version__}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         numbered_clip(str(folder / "in.mp4"), frames=96, size=(640, 360))
@@ -202,15 +312,17 @@ def torch_script() -> Answer:
     return {"frames": run.frames_out, "frames_s_360p": speed, "copied_bytes": copied}
 
 
-QUESTIONS: dict[str, Callable[[], Answer]] = {
+QUESTIONS: dict[str, Callable[[], Any]] = {
     "libraries": libraries,
     "copies": copies,
-    "kernels": kernel_shares,
-    "decode": decode_rates,
+    "codecs": codecs,
     "dlpack_out": dlpack_out,
+    "stages": stages,
+    "kernels": kernels,
+    "decode": decode,
+    "hand_over": hand_over,
     "nvenc": nvenc,
     "runtimes": runtimes,
-    "hand_over": hand_over,
     "torch_script": torch_script,
 }
 

@@ -21,10 +21,12 @@ WIDTH, HEIGHT = 1920, 1080
 
 def find_cupy() -> Any:
     """CuPy, where there is a GPU for it. Raises NotRunError."""
+    from vireo_kernels.cuda.runner import import_cupy
+
     try:
-        import cupy
+        cupy = import_cupy("perf")
     except ImportError as error:
-        raise NotRunError("CuPy is not installed: pip install cupy-cuda12x==13.6.0") from error
+        raise NotRunError("CuPy is not installed: pip install 'vireo[gpu]'") from error
     try:
         if cupy.cuda.runtime.getDeviceCount() < 1:
             raise NotRunError("there is no CUDA device")

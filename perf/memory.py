@@ -21,8 +21,9 @@ from pathlib import Path
 
 from vireo_server.launching import RunningServer, running_server
 
-from perf.clips import ROOT, Clip, full_hd_clip, tiny_clip
+from perf.clips import Clip, full_hd_clip, tiny_clip
 from perf.load import run_streams
+from perf.machine import ROOT
 from perf.measure import Measurement, Measurements, say
 from perf.processes import Usage, pss_bytes, watched
 

@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import re
-import subprocess
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
@@ -17,11 +16,10 @@ from typing import Any
 import av
 
 from perf.analyzer import Report, StageTimes
-from perf.clips import ROOT
 from perf.frame_profile import Profile
+from perf.machine import RESULTS, describe_commit, describe_machine
 from perf.measure import Measurement, Measurements
 
-RESULTS = ROOT / "perf" / "results"
 _PACKAGES = ("vireo", "nvidia-pytriton", "tritonclient", "av", "openvino", "onnxruntime", "numba", "numpy")
 
 
@@ -101,32 +99,8 @@ def new_results(mode: str) -> Results:
     )
 
 
-def describe_machine() -> dict[str, Any]:
-    """Processor, cores that may be used, memory in GB, system."""
-    processor = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {
-        "processor": processor[1].strip() if processor else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gb": round(memory / 1e9, 1),
-        "system": f"{platform.system()} {platform.release()}",
-    }
-
-
 def describe_versions() -> dict[str, str]:
     """Python, FFmpeg's libavcodec, and the packages that do the work."""
     libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
     packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"python": platform.python_version(), "libavcodec": libavcodec, **packages}
-
-
-def describe_commit() -> str:
-    """The short hash; "unknown" outside a checkout."""
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()

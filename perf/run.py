@@ -17,10 +17,11 @@ from pathlib import Path
 from vireo_server.launching import running_server
 
 from perf import analyzer, extraction, frame_profile, latency, memory, passthrough, plots
-from perf.clips import ROOT, Clip, full_hd_clip, live_clip, sample_clip, saved, tiny_clip
+from perf.clips import Clip, full_hd_clip, live_clip, sample_clip, saved, tiny_clip
 from perf.ladder import rungs
+from perf.machine import RESULTS, ROOT
 from perf.measure import say
-from perf.results import RESULTS, Results, new_results
+from perf.results import Results, new_results
 from perf.table import BEGIN, table, written_into
 
 _BUSY = 0.25

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -233,8 +234,13 @@ def log_error(message: str) -> None:
 
 
 def log_warning(message: str) -> None:
-    """A line in Triton's log, as a warning."""
-    _triton().Logger.log_warn(message)
+    """A line in Triton's log, as a warning; without a server, on standard error."""
+    try:
+        triton = _triton()
+    except ModuleNotFoundError:
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        triton.Logger.log_warn(message)
 
 
 def _to_tensor(name: str, value: Pixels | str | list[bytes]) -> Any:

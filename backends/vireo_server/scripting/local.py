@@ -43,6 +43,7 @@ from vireo_server.scripting.profile import Profile
 from vireo_server.scripting.stage import PROFILING, ScriptStage
 from vireo_server.sequences import Stage, Streams
 from vireo_server.settings import DecodeSettings, EncodeSettings, PreprocessSettings, ScriptSettings
+from vireo_server.side import HOST, Side
 from vireo_server.wire import LocalRequest
 
 #: Suffix of an output that takes numbers instead of a video.
@@ -78,6 +79,7 @@ def run_file(
     profile: bool = False,
     overwrite: bool = False,
     settings: ScriptSettings | None = None,
+    side: Side = HOST,
 ) -> FileRun:
     """Run a file through a script as a service would, bit for bit.
 
@@ -91,6 +93,7 @@ def run_file(
         profile: call `process` with profiling=True.
         overwrite: replace the output if it is there.
         settings: batch sizes and the like, as in the model's configuration; `config` goes before theirs.
+        side: where the stages keep their pixels, the host or a GPU; see `Side.enter`.
 
     Raises:
         VireoError: the input cannot be read or the output not be written.
@@ -116,13 +119,14 @@ def run_file(
     video = replace(video, description=description)
     text = config if isinstance(config, str) else json.dumps(config)
     settings = replace(settings or ScriptSettings(), config=text)
-    decoding.warm_up()
-    preprocessing.warm_up(PreprocessSettings(layout="interleaved"))
-    encoding.warm_up()
+    if side.is_host:
+        decoding.warm_up()
+    preprocessing.warm_up(PreprocessSettings(layout="interleaved"), side)
+    encoding.warm_up(side)
     began = time.perf_counter()
-    host = ScriptHost(Path(script), settings)
+    host = ScriptHost(Path(script), settings, side=side)
     try:
-        chain = _Chain(host, encodes=format is not None)
+        chain = _Chain(host, side, encodes=format is not None)
         with tempfile.TemporaryFile() as spool:
             exchange, coded = _exchange(video, chain, spool)
             warnings = list(exchange.notes)
@@ -193,7 +197,7 @@ def _exchange(video: VideoInput, chain: _Chain, spool: IO[bytes]) -> tuple[Excha
 class _Chain:
     """The stages of one stream, one after the other, on the caller's thread."""
 
-    def __init__(self, host: ScriptHost, *, encodes: bool) -> None:
+    def __init__(self, host: ScriptHost, side: Side, *, encodes: bool) -> None:
         self._host = host
         self._seconds: dict[str, float] = {}
         self._results: list[tuple[tuple[int, ...], Results]] = []
@@ -201,17 +205,17 @@ class _Chain:
         self._configure = 0.0
         admits = Streams(lambda: self._stages["decode"], name="decode", idle_seconds=1.0)
         preprocess = (
-            InterpolationStage(PreprocessSettings(layout="interleaved", slots="rows"))
+            InterpolationStage(PreprocessSettings(layout="interleaved", slots="rows"), side)
             if host.fills_slots
-            else PreprocessStage(PreprocessSettings(layout="interleaved"))
+            else PreprocessStage(PreprocessSettings(layout="interleaved"), side)
         )
         self._stages: dict[str, Stage] = {
-            "decode": DecodeStage(DecodeSettings(), admits),
+            "decode": DecodeStage(DecodeSettings(), admits, side),
             "preprocess": preprocess,
-            "script": ScriptStage(host, collect=lambda pts, results: self._results.append((pts, results))),
+            "script": ScriptStage(host, collect=lambda pts, results: self._results.append((pts, results)), side=side),
         }
         if encodes:
-            self._stages["encode"] = EncodeStage(EncodeSettings())
+            self._stages["encode"] = EncodeStage(EncodeSettings(), side)
 
     @property
     def fills_slots(self) -> bool:

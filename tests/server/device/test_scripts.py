@@ -4,12 +4,15 @@
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from vireo_media.testing import numbered_clip
 from vireo_server.errors import ScriptFailed, SettingError
 from vireo_server.formats import SOURCE, Format
 from vireo_server.results import Result
+from vireo_server.scripting import run_file
 from vireo_server.scripting.host import ScriptHost
 from vireo_server.scripting.stage import ScriptStage
 from vireo_server.settings import ScriptSettings
@@ -120,3 +123,17 @@ def test_frames_on_both_sides_are_refused(run, machine, side):
 def test_another_device_is_none(run, side):
     with pytest.raises(SettingError, match="DEVICE is 'gpu'; allowed: cpu, cuda"):
         run(DEVICE.replace('"cuda"\n', '"gpu"\n', 1), side)
+
+
+@pytest.mark.parametrize("code", [DEVICE, ON_HOST])
+def test_a_file_through_a_script_on_a_device_is_what_it_is_on_the_host(tmp_path, machine, side, capsys, code):
+    clip = tmp_path / "in.mkv"
+    numbered_clip(str(clip), frames=12, size=(64, 48))
+    scripts = {"host": (ON_HOST, HOST), "device": (code, side)}
+    for name, (text, where) in scripts.items():
+        script = tmp_path / f"{name}.py"
+        script.write_text(text)
+        assert run_file(script, clip, tmp_path / f"{name}.mkv", side=where).frames_out == 12
+    expected, found = (Path(tmp_path / f"{name}.mkv").read_bytes() for name in scripts)
+    assert found == expected
+    assert machine.crossed["to_host"] >= 12 * 64 * 48 * 3 // 2
