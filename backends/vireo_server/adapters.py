@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vireo_server.errors import SettingError
 from vireo_server.formats import Bits
 from vireo_server.interpolation_input import interpolation_input
+from vireo_server.quantised import unfused
 
 if TYPE_CHECKING:
     from vireo_server.network_settings import Interface
@@ -103,6 +104,8 @@ def adapt(
             f"{path} is of opset {opset}; allowed: {_OLDEST_OPSET} or later; export it again with opset_version=17"
         )
     _drop_constants(model)
+    unfused(model, opset=opset)
+    _rename_ours(model)
     inputs = list(model.graph.input)
     outputs = list(model.graph.output)
     pictures = [value for value in inputs if not _is_condition(onnx, value)]
@@ -135,6 +138,20 @@ def _drop_constants(model: Any) -> None:
         del model.graph.input[:]
         model.graph.input.extend(inputs)
         model.ir_version = max(model.ir_version, _WEIGHTS_ARE_NO_INPUTS)
+
+
+def _rename_ours(model: Any) -> None:
+    """Give tensors of the file other names where theirs begin as those do that are added here: two would be one."""
+
+    def renamed(name: str) -> str:
+        return f"own_{name}" if name.startswith("vireo_") else name
+
+    graph = model.graph
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = renamed(value.name)
+    for node in graph.node:
+        node.input[:] = [renamed(name) for name in node.input]
+        node.output[:] = [renamed(name) for name in node.output]
 
 
 def gives_numbers(model: bytes) -> bool:

@@ -158,6 +158,8 @@ _POINTWISE = {
     "Sub", "Sum", "Swish", "Tanh", "ThresholdedRelu", "Where", "BatchNormalization", "Dropout",
 }  # fmt: skip
 
+#: Operators that, over the channels, compute each pixel from the same pixel.
+_REDUCING = {"ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare"}
 #: Operators that take a shape behind so many inputs with values.
 _VALUES = {"ConstantOfShape": 0, "Expand": 1, "Reshape": 1, "Tile": 1}
 #: Operators that compute nothing, and may move pixels.
@@ -226,9 +228,16 @@ class _Reading:
             return self._resized(node, reach)
         if kind in ("Pad", "Slice"):
             return self._moved(node, reach)
+        if kind in _REDUCING and self._reduced(node) in ([1], [-3]) and self._attribute(node, "keepdims", 1):
+            return reach
         if kind in ("Split", "Gather") and self._attribute(node, "axis", 0) in (1, -3):
             return reach
         raise _WholePicture
+
+    def _reduced(self, node: Any) -> list[int]:
+        """The axes that an operator makes one number of; an attribute before opset 18."""
+        given = self._constants.get(node.input[1]) if len(node.input) > 1 else None
+        return [int(axis) for axis in (self._attribute(node, "axes", []) if given is None else given)]
 
     def _convolved(self, node: Any, reach: Reach) -> Reach:
         weights = self._constants.get(node.input[1]) if len(node.input) > 1 else None

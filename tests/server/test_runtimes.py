@@ -264,6 +264,30 @@ def test_conventions_that_cannot_be(values, said):
         Convention(**values)
 
 
+@pytest.mark.parametrize("own", ["vireo_input", "vireo_output", "vireo_cast_vireo_input", "vireo_constant_1"])
+def test_tensors_of_the_file_may_have_the_names_of_those_that_are_added(own, blur, tmp_path):
+    from vireo_server.runtimes import load_runtime
+
+    (expected,) = load_runtime("openvino", blur, threads=1).run([pictures(1)])
+    model = onnx.load(blur)
+    model.graph.initializer[0].name = model.graph.node[0].input[1] = own
+    onnx.save(model, tmp_path / "named.onnx")
+    for name in RUNTIMES:
+        (output,) = load_runtime(name, tmp_path / "named.onnx", threads=1).run([pictures(1)])
+        assert np.array_equal(output, expected)
+
+
+def test_what_onnx_runtime_does_not_load_is_said_by_whoever_asked(blur, tmp_path):
+    from vireo_server.runtimes import load_runtime
+
+    model = onnx.load(blur)
+    model.graph.node[0].op_type, model.graph.node[0].domain = "NoSuchOperator", "com.example"
+    model.opset_import.add(domain="com.example", version=1)
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(SettingError, match=r"onnxruntime cannot load the network .*NoSuchOperator.*another runtime"):
+        load_runtime("onnxruntime", tmp_path / "other.onnx", threads=1)
+
+
 def test_a_file_of_an_opset_too_old_says_what_to_do(blur, tmp_path):
     from vireo_server.runtimes import load_runtime
 

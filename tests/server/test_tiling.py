@@ -234,6 +234,13 @@ def with_a_level(graph):
     return graph.node("Add", "input", graph.node("Expand", graph.weight(np.array(0.1)), graph.node("Shape", "input")))
 
 
+def normalised(graph):
+    """By the mean of each pixel's channels, as NAFNet's layers."""
+    weight = graph.weight(graph.random.normal(0, 0.2, (3, 3, 3, 3)))
+    mean = graph.node("ReduceMean", "input", axes=[1])
+    return graph.node("Conv", graph.node("Sub", "input", mean), weight, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+
+
 @pytest.mark.parametrize(
     ("form", "radius", "grain"),
     [
@@ -244,6 +251,7 @@ def with_a_level(graph):
         (border_computed, 4, 1),
         (bordered_on_one_side, 4, 1),
         (quantised, 1, 1),
+        (normalised, 1, 1),
         (down_and_up, 3, 2),
     ],
 )
@@ -257,6 +265,41 @@ def test_other_operators_in_tiles_give_the_very_pixels_too(drawn, form, radius, 
     runtime._pixels = 60 * 60
     assert np.array_equal(next(runtime.run([batch])), whole)
     assert len(watched.sizes) > 2
+
+
+@pytest.mark.parametrize(
+    ("form", "opset", "per_channel"), [("srvgg", 17, True), ("rrdb", 17, False), ("srvgg", 12, False)]
+)
+def test_quantised_operators_are_computed_as_onnx_runtime_does_and_in_tiles(
+    exported, tmp_path, form, opset, per_channel
+):
+    """QLinearConv and its kind, of which OpenVINO truncates the results, and cannot load a network of RRDB's form."""
+    from onnxruntime import InferenceSession
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+
+    class Pictures(CalibrationDataReader):
+        left = 1
+
+        def get_next(self):
+            self.left -= 1
+            return {"input": pictures(1, 32, 32).astype(np.float32) / 255} if self.left == 0 else None
+
+    model, path = onnx.load(exported(form)), tmp_path / "quantised.onnx"
+    model.opset_import[0].version = opset
+    quantize_static(model, str(path), Pictures(), quant_format=QuantFormat.QOperator, per_channel=per_channel)
+    kinds = {node.op_type for node in onnx.load(path).graph.node}
+    assert "QLinearConv" in kinds
+    batch = pictures(1, 96, 128)
+    own = InferenceSession(path, providers=["CPUExecutionProvider"])
+    (expected,) = own.run(None, {"input": batch.astype(np.float32) / np.float32(255)})
+    expected = np.rint(np.clip(expected, 0, 1) * 255)
+    for name in ("openvino", "onnxruntime"):
+        runtime = load_runtime(name, path, threads=2)
+        (whole,) = runtime.run([batch])
+        assert np.mean(np.abs(whole - expected)) < 0.02, name
+        runtime._pixels = 64 * 64
+        assert np.array_equal(next(runtime.run([batch])), whole)
+        assert runtime.tile(96, 128) != (96, 128)
 
 
 def without_its_border(graph):

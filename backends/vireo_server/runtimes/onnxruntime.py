@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vireo_server.errors import SettingError
 from vireo_server.runtimes import Conditions, Rows, Runtime, run_rows
 
 
@@ -24,7 +25,7 @@ class ONNXRuntime(Runtime):
         options.inter_op_num_threads = 1
         # Inference is one row on one thread; arenas would keep the peak of every size for ever.
         options.enable_cpu_mem_arena = False
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._session = load_session(model, "CPUExecutionProvider", options=options)
         by_rank = {len(value.shape): value.name for value in self._session.get_inputs()}
         self._input = by_rank[4]
         kinds = {value.name: value.type for value in self._session.get_inputs()}
@@ -62,3 +63,20 @@ class ONNXRuntime(Runtime):
         except (Fail, RuntimeException) as error:
             raise RuntimeError(str(error)) from error
         return output
+
+
+def load_session(model: bytes, provider: str, *, settings: Mapping[str, str] | None = None, options: Any = None) -> Any:
+    """The network, loaded for a provider with its settings, and with a session's options.
+
+    Raises:
+        SettingError: where ONNX Runtime has errors of its own, which are no RuntimeErrors.
+    """
+    from onnxruntime import InferenceSession
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    try:
+        return InferenceSession(model, options, providers=[(provider, dict(settings or {}))])
+    except (state.EPFail, state.Fail, state.InvalidGraph, state.NotImplemented, state.RuntimeException) as error:
+        raise SettingError(
+            f"onnxruntime cannot load the network with its {provider}: {error}; use another runtime, or auto"
+        ) from error

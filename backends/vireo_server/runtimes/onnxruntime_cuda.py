@@ -11,6 +11,7 @@ import numpy as np
 from vireo_server.errors import SettingError
 from vireo_server.runtimes.engines import EngineSettings
 from vireo_server.runtimes.on_device import OnDevice, find_device
+from vireo_server.runtimes.onnxruntime import load_session
 from vireo_server.runtimes.precision import halved
 
 PROVIDER = "CUDAExecutionProvider"
@@ -68,7 +69,7 @@ class ONNXRuntimeCUDA(OnDevice):
             }
         if settings.precision == "fp16":
             model = halved(model, keep=settings.keep_fp32)
-        self._session = _session(model, provider, options)
+        self._session = load_session(model, provider, settings=options)
         self._session.disable_fallback()
         if provider not in self._session.get_providers():
             raise SettingError(
@@ -112,17 +113,3 @@ class ONNXRuntimeCUDA(OnDevice):
             self._session.run_with_iobinding(self._binding)
         except (Fail, RuntimeException) as error:
             raise RuntimeError(str(error)) from error
-
-
-def _session(model: bytes, provider: str, options: dict[str, str]) -> Any:
-    """The network, loaded. Raises SettingError where ONNX Runtime has errors of its own, which are no RuntimeErrors."""
-    from onnxruntime import InferenceSession
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    try:
-        return InferenceSession(model, providers=[(provider, options)])
-    except (state.EPFail, state.Fail, state.InvalidGraph, state.NotImplemented, state.RuntimeException) as error:
-        raise SettingError(
-            f"onnxruntime cannot load the network with its {provider}: {error}; use runtime auto, openvino or "
-            "onnxruntime"
-        ) from error
