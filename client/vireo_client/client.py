@@ -48,7 +48,7 @@ from vireo_client.journal import Journal, kept_job
 from vireo_client.progress import ProgressCallback, ProgressCounter
 from vireo_client.running import Patience, SegmentRunner
 from vireo_client.servers import Servers
-from vireo_client.service import ServedService, choose_version, list_services, read_service
+from vireo_client.service import ServedService, list_services, read_service
 from vireo_client.transport import Transport
 
 __all__ = ["Client", "RunResult"]
@@ -290,8 +290,7 @@ class Client:
         skipped: list[Transport] = []
         for transport in self._transports:
             try:
-                model = choose_version(transport, service, version=version, run=run, kept=kept)
-                description, text = read_service(transport, model)
+                description, text = read_service(transport, service, version=version, run=run, kept=kept)
             except UnavailableError:
                 skipped.append(transport)
                 if len(skipped) == len(self._transports):

@@ -11,7 +11,7 @@ from vireo_media.versions import Shares, split_version, versioned
 from vireo_client.errors import RestartingError, UnknownServiceError
 from vireo_client.transport import ModelConfiguration, Tensor, Transport
 
-__all__ = ["ServedService", "choose_version", "list_services", "read_service", "same_service"]
+__all__ = ["ServedService", "list_services", "read_service", "same_service"]
 
 _RESTART_SECONDS = 15.0
 
@@ -48,8 +48,11 @@ def list_services(transport: Transport) -> list[ServedService]:
     return services
 
 
-def choose_version(transport: Transport, service: str, *, version: int | None, run: str, kept: str | None) -> str:
-    """The model of the version that a run goes to.
+def read_service(
+    transport: Transport, service: str, *, version: int | None, run: str, kept: str | None
+) -> tuple[ServiceDescription, str]:
+    """The description of the version of a service that a run goes to, and its text. Waits some seconds for one that is
+    just being replaced.
 
     Args:
         transport: the server.
@@ -61,22 +64,19 @@ def choose_version(transport: Transport, service: str, *, version: int | None, r
 
     Raises UnknownServiceError, which lists what is served, ServiceError.
     """
+    found = None
     if version is not None:
-        return versioned(service, version)
-    if kept is not None and split_version(kept)[0] == service and kept in transport.models():
-        return kept
-    return versioned(service, Shares.from_json(service, _configuration(transport, service).versions).choose(run))
-
-
-def read_service(transport: Transport, name: str) -> tuple[ServiceDescription, str]:
-    """The description of one service, and its text. Waits some seconds for one that is just being replaced.
-
-    Raises UnknownServiceError, which lists what is served, ServiceError.
-    """
-    text = _configuration(transport, name).description
-    if text is None:  # A stage or some other model: there, but nothing to be called with a video.
-        raise _unknown(transport, name)
-    return ServiceDescription.from_json(name, text), text
+        model = versioned(service, version)
+    elif kept is not None and split_version(kept)[0] == service and kept in transport.models():
+        model = kept
+    else:
+        found = _configuration(transport, service)
+        model = versioned(service, Shares.from_json(service, found.versions).choose(run))
+    if found is None or model != service:
+        found = _configuration(transport, model)
+    if found.description is None:  # A stage or some other model: there, but nothing to be called with a video.
+        raise _unknown(transport, model)
+    return ServiceDescription.from_json(model, found.description), found.description
 
 
 def _configuration(transport: Transport, name: str) -> ModelConfiguration:

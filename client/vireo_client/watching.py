@@ -109,7 +109,7 @@ class ServerWatch:
                     return
 
     def _watch(self) -> None:
-        signs = 0.0
+        signs = time.monotonic()  # What begins is no news to the server.
         # The first look is at once: a stage that dies in the first moment and is back in the next shows by its counts.
         while not self._stopped.is_set():
             try:

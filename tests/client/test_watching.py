@@ -16,7 +16,7 @@ class Stages:
     url = "here"
 
     def __init__(self) -> None:
-        self.looks = 0
+        self.looks = self.signs = 0
         self.looked = threading.Event()
 
     def stage_counts(self, service: str) -> dict[str, int]:
@@ -25,7 +25,7 @@ class Stages:
         return {"stage": 5 if self.looks == 1 else 0}
 
     def keep_alive(self, service: str, sequences: list[str], *, computing: Callable[[], None]) -> None:
-        pass
+        self.signs += 1
 
 
 def test_the_first_look_is_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,4 +62,17 @@ def test_where_only_counts_tell_a_stage_of_the_services_own_is_at_work(
     counts = {**counts, stage: 4}
     time.sleep(0.2)
     assert (watch.moved() > before) is moves
+    watch.stop()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1000.0])
+def test_what_just_began_gives_no_life_sign(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """A short clip is over before the first one is due, and each would be a request more."""
+    monkeypatch.setattr(watching, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(watching, "_ALIVE_SECONDS", seconds)
+    stages = Stages()
+    watch = watching.ServerWatch(stages, "service")
+    while stages.looks < 3:
+        time.sleep(0.01)
+    assert bool(stages.signs) == (seconds == 0)
     watch.stop()
