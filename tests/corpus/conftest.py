@@ -11,10 +11,11 @@ HERE = Path(__file__).parent
 
 
 def load(name):
-    """A module of this folder, which is no package: pytest imports tests by their path."""
+    """A module or package of this folder, which is none itself: pytest imports tests by their path."""
     key = f"vireo_corpus_{name}"
     if key not in sys.modules:
-        spec = importlib.util.spec_from_file_location(key, HERE / f"{name}.py")
+        path = HERE / name / "__init__.py"
+        spec = importlib.util.spec_from_file_location(key, path if path.exists() else HERE / f"{name}.py")
         sys.modules[key] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return sys.modules[key]
@@ -22,7 +23,7 @@ def load(name):
 
 def pytest_generate_tests(metafunc):
     if "case" in metafunc.fixturenames:
-        cases = load("generate").CASES
+        cases = load("clips").CASES
         metafunc.parametrize("case", cases, ids=[case.name for case in cases])
 
 
@@ -47,6 +48,6 @@ def passed():
     """Names of the cases that passed; when that is all of them, the README's table is written from them."""
     names = []
     yield names
-    table = load("table")
-    if sorted(names) == sorted(case.name for case in load("generate").CASES):
-        table.write()
+    cases = load("clips").CASES
+    if sorted(names) == sorted(case.name for case in cases):
+        load("table").write(cases)
