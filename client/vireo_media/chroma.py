@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Where a stream's chroma samples lie, from its own headers: PyAV 18.1 shows it neither on streams nor on frames.
+"""What a stream's own headers say of its colours that libav does not: where chroma samples lie, which PyAV 18.1 shows
+neither on streams nor on frames, and what HEVC says before anything is decoded.
 
 Sources: ITU-T H.265 7.3.1.2, 7.3.2.2, 7.3.3, 7.3.4, 7.3.7 (with 7-61 and 7-62) and E.2.1, ISO/IEC 14496-15 8.3.3.1.2
 (hvcC), the AV1 bitstream specification 5.3 and 5.5, the AV1 codec ISO media file format binding 2.3.3 (av1C). For
@@ -12,13 +13,14 @@ threads: one that says something at that moment waits for the lock, and all wait
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from av.video.stream import VideoStream
 
 from vireo_media.bitstream import length_size, nal_units
 from vireo_media.parameter_sets import Bits, read_h264_set
 
-__all__ = ["chroma_location", "sample_location"]
+__all__ = ["HevcSignal", "chroma_location", "read_hevc_signal", "sample_location"]
 
 # H.264 and HEVC: chroma_sample_loc_type (ITU-T H.273, table for ChromaLocType); the bottom field's follows the top's.
 _SAMPLE_LOC = ("left", "center", "topleft", "top", "bottomleft", "bottom")
@@ -28,6 +30,15 @@ _SAMPLE_POSITION = {1: "left", 2: "topleft"}
 _H264_SET, _HEVC_SET, _AV1_SEQUENCE = 7, 33, 1
 _EXTENDED_ASPECT_RATIO = 255
 _SRGB = (1, 13, 0)
+
+
+class HevcSignal(NamedTuple):
+    """What the VUI of an HEVC sequence parameter set says: full range or not, (primaries, transfer, matrix) by H.273's
+    numbers, and chroma_sample_loc_type_top_field; None where it says nothing."""
+
+    full_range: bool | None = None
+    color: tuple[int, int, int] | None = None
+    chroma: int | None = None
 
 
 def chroma_location(stream: VideoStream, key_packet: bytes | None) -> str | None:
@@ -51,18 +62,28 @@ def read_chroma_location(codec: str, extradata: bytes, packet: bytes) -> str | N
                 if (position := _position(Bits(header))) is not None:
                     return _SAMPLE_POSITION.get(position)
             except IndexError:
-                continue  # Headers that cannot be read are the decoder's to judge.
-    elif codec in ("h264", "hevc"):
-        for unit in _parameter_sets(codec, extradata, packet):
-            try:
-                number = _loc_type(Bits(unit[2:].replace(b"\0\0\3", b"\0\0"))) if codec == "hevc" else None
-            except IndexError:
                 continue
-            if codec == "h264" and (parameters := read_h264_set(unit)) is not None:
-                number = parameters.chroma
-            if number is not None:
-                return sample_location(number)
+    elif codec == "hevc":
+        return sample_location(next((s.chroma for s in _signals(extradata, packet) if s.chroma is not None), None))
+    elif codec == "h264":
+        for unit in _parameter_sets(codec, extradata, packet):
+            parameters = read_h264_set(unit)
+            if parameters is not None and parameters.chroma is not None:
+                return sample_location(parameters.chroma)
     return None
+
+
+def read_hevc_signal(extradata: bytes, packet: bytes) -> HevcSignal | None:
+    """What the first sequence parameter set says, those of `extradata` first; None where none can be read."""
+    return next(_signals(extradata, packet), None)
+
+
+def _signals(extradata: bytes, packet: bytes) -> Iterator[HevcSignal]:
+    for unit in _parameter_sets("hevc", extradata, packet):
+        try:
+            yield _signal(Bits(unit[2:].replace(b"\0\0\3", b"\0\0")))
+        except IndexError:
+            continue  # Headers that cannot be read are the decoder's to judge.
 
 
 def sample_location(number: int | None) -> str | None:
@@ -102,8 +123,8 @@ def _extradata_units(codec: str, extradata: bytes) -> Iterator[bytes]:
                 return
 
 
-def _loc_type(bits: Bits) -> int | None:
-    """chroma_sample_loc_type_top_field of an HEVC sequence parameter set behind its NAL header."""
+def _signal(bits: Bits) -> HevcSignal:
+    """Of an HEVC sequence parameter set behind its NAL header."""
     bits.take(4)
     layers = bits.take(3)
     bits.take(1)
@@ -134,16 +155,18 @@ def _loc_type(bits: Bits) -> int | None:
             bits.take(order_bits + 1)
     bits.take(2)
     if not bits.take(1):
-        return None
+        return HevcSignal()
     if bits.take(1) and bits.take(8) == _EXTENDED_ASPECT_RATIO:
         bits.take(32)
     if bits.take(1):
         bits.take(1)
+    full_range = color = None
     if bits.take(1):
-        bits.take(4)
+        bits.take(3)
+        full_range = bool(bits.take(1))
         if bits.take(1):
-            bits.take(24)
-    return bits.unsigned() if bits.take(1) else None
+            color = bits.take(8), bits.take(8), bits.take(8)
+    return HevcSignal(full_range, color, bits.unsigned() if bits.take(1) else None)
 
 
 def _skip_profile_tier_level(bits: Bits, layers: int) -> None:

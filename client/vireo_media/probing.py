@@ -15,7 +15,7 @@ import av.video.stream
 from av.sidedata.sidedata import Type
 
 from vireo_media.bitstream import has_own_headers
-from vireo_media.chroma import chroma_location, sample_location
+from vireo_media.chroma import chroma_location, read_hevc_signal, sample_location
 from vireo_media.container import MediaSource, find_video, media_errors
 from vireo_media.cropping import Crop, container_crop
 from vireo_media.description import FIELD_ORDERS, Rational, StreamDescription
@@ -145,26 +145,31 @@ def _described(source: MediaSource, *, decodes: bool) -> VideoInput | None:
         )
 
 
-def _numbers(tags: Any) -> tuple[int, int, int]:
-    """Primaries, transfer and matrix."""
-    return int(tags.color_primaries), int(tags.color_trc), int(tags.colorspace)
+def _numbers(tags: Any) -> tuple[int, int, int, int]:
+    """Primaries, transfer, matrix and range."""
+    return int(tags.color_primaries), int(tags.color_trc), int(tags.colorspace), int(tags.color_range)
 
 
 def _color(
     stream: av.video.stream.VideoStream,
     frame: av.VideoFrame | None,
     key_packet: bytes | None,
-    said: tuple[int, int, int],
+    said: tuple[int, int, int, int],
 ) -> dict[str, str | None]:
-    """What the picture says, and where it says nothing what the container `said`: libav's decoders of HEVC and AV1
-    forget that."""
-    tags = frame if frame is not None else stream.codec_context
+    """What the coded headers say, and where they say nothing what the container `said`, as in libav's decoder of H.264;
+    those of HEVC and AV1 forget it, and that of HEVC says nothing before it has decoded."""
+    context = stream.codec_context
+    inner = _numbers(frame if frame is not None else context)
+    if context.codec.canonical_name == "hevc":
+        signal = read_hevc_signal(context.extradata or b"", key_packet or b"")
+        if signal is not None:
+            inner = (*(signal.color or (_UNSPECIFIED,) * 3), _coded_range(signal.full_range))
     primaries, transfer, matrix = (
-        outer if inner == _UNSPECIFIED else inner for inner, outer in zip(_numbers(tags), said, strict=True)
+        outer if coded == _UNSPECIFIED else coded for coded, outer in zip(inner[:3], said[:3], strict=True)
     )
     color = {
         "matrix": _matrix(stream, matrix),
-        "range": RANGES.get(int(tags.color_range)),
+        "range": RANGES.get(inner[3] or said[3]),
         "transfer": TRANSFERS.get(transfer),
         "primaries": PRIMARIES.get(primaries),
         "chroma_location": chroma_location(stream, key_packet),
@@ -174,14 +179,18 @@ def _color(
     return color
 
 
+def _coded_range(full: bool | None) -> int:
+    """FFmpeg's number of a range; 0 where nothing is said."""
+    return 0 if full is None else 1 + full
+
+
 def _h264_color(context: Any, parameters: H264Parameters) -> dict[str, str | None]:
     """What the decoder would say: the coded headers' word, where they have one, before the container's."""
-    primaries, transfer, matrix = parameters.color or _numbers(context)
-    full = parameters.full_range
+    primaries, transfer, matrix = parameters.color or _numbers(context)[:3]
     is_known = matrix or parameters.chroma_format == _FOUR_FOUR_FOUR  # Other pictures cannot be RGB.
     return {
         "matrix": MATRICES.get(matrix) if is_known else None,
-        "range": RANGES.get(int(context.color_range)) if full is None else "pc" if full else "tv",
+        "range": RANGES.get(_coded_range(parameters.full_range) or int(context.color_range)),
         "transfer": TRANSFERS.get(transfer),
         "primaries": PRIMARIES.get(primaries),
         "chroma_location": sample_location(parameters.chroma),

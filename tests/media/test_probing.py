@@ -101,6 +101,25 @@ def test_colours_that_only_the_container_says_hold(codec):
         assert (color["primaries"], color["transfer"], color["matrix"]) == ("bt2020", "smpte2084", "bt2020nc")
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_what_the_coded_headers_say_of_colours_is_before_the_container(codec):
+    """As in libav's decoders, and with and without decoding."""
+    movie = io.BytesIO()
+    colors = "colorprim=bt709:transfer=bt709:colormatrix=bt709"
+    options = (
+        {"x265-params": f"log-level=none:range=limited:{colors}"}
+        if codec == "libx265"
+        else {"x264-params": f"range=tv:{colors}"}
+    )
+    numbered_clip(movie, frames=8, size=(96, 64), container="mp4", codec=codec, bframes=0, options=options)
+    plain = movie.getvalue().replace(b"colr", b"free")
+    other = insert_boxes(plain, struct.pack(">I4s4s3HB", 19, b"colr", b"nclx", 9, 16, 9, 0x80))
+    for for_numbers in (False, True):
+        color = probe(MediaSource(other), for_numbers=for_numbers).description.color
+        assert {color["primaries"], color["transfer"], color["matrix"]} == {"bt709"}
+        assert color["range"] == "tv"
+
+
 def parameter_set(*fields):
     """An H.264 sequence parameter set of High profile: of (value, bits), or numbers as ue(v)."""
     text = ""
