@@ -12,6 +12,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
+import av
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
@@ -170,6 +171,19 @@ def clip(tmp_path_factory):
     video = probe(source)
     packets, rows = zip(*whole_video(source, video.description).chunks(1), strict=True)
     return video.description.to_json(), [data for (data,) in packets], np.concatenate(rows)
+
+
+@pytest.fixture(scope="session")
+def sound_only(tmp_path_factory):
+    """A file with a second of silence and no video, sound.mp4."""
+    path = tmp_path_factory.mktemp("sound") / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=48000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((2, 48000), np.float32), format="fltp", layout="stereo")
+        frame.rate = 48000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
 
 
 @pytest.fixture(scope="session")

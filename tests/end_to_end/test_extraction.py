@@ -244,16 +244,10 @@ def test_the_command_line_writes_json_csv_and_lines(vireo, shots, tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out.csv", "out.json"]
 
 
-def test_what_the_command_line_refuses(vireo, shots, tmp_path):
+def test_what_the_command_line_refuses(vireo, shots, sound_only, tmp_path):
     _, path = shots[0]
     (tmp_path / "there.json").write_text("{}")
     (tmp_path / "empty.mp4").write_bytes(b"")
-    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
-        stream = container.add_stream("aac", rate=48000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((2, 48000), np.float32), format="fltp", layout="stereo")
-        frame.rate = 48000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
     before = sorted(entry.name for entry in tmp_path.iterdir())
     for arguments, said in [
         (("shot_classification", path, "out.mp4"), "gives numbers, not a video; allowed here are transformations"),
@@ -264,7 +258,7 @@ def test_what_the_command_line_refuses(vireo, shots, tmp_path):
         (("shot_classification", path, "-", "--set", "sample=some"), "sample cannot be 'some'; allowed is all, key"),
         (("shot_classification", path, "-", "--set", "crf=3"), "unknown option 'crf'; known are deinterlace"),
         (("shot_classification", "empty.mp4", "-"), "'empty.mp4' is empty (0 bytes)"),
-        (("face_detection", "sound.mp4", "-"), "'sound.mp4' has no video stream: it holds audio"),
+        (("face_detection", sound_only, "-"), "sound.mp4' has no video stream: it holds audio"),
     ]:
         done = vireo(*arguments)
         assert (done.returncode, done.stdout) == (1, ""), arguments

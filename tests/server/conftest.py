@@ -7,8 +7,10 @@ import types
 from enum import Enum
 from typing import ClassVar
 
+import av
 import numpy as np
 import pytest
+from vireo_media.description import StreamDescription
 
 
 class FakeTensor:
@@ -153,3 +155,28 @@ def request_of():
         return FakeRequest({**tensors, **chunks}, **flags)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def demuxed():
+    """`demuxed(path)`: the stream's description and its packets: (bytes, row of PACKET_TIMING)."""
+
+    def demux(path, **more):
+        with av.open(str(path)) as source:
+            stream = source.streams.video[0]
+            packets = [
+                (bytes(packet), np.array([packet.pts, packet.dts, packet.duration, int(packet.is_keyframe)], np.int64))
+                for packet in source.demux(stream)
+                if packet.size
+            ]
+            description = StreamDescription(
+                codec=stream.codec_context.codec.canonical_name,
+                time_base=(stream.time_base.numerator, stream.time_base.denominator),
+                width=stream.width,
+                height=stream.height,
+                extradata=stream.codec_context.extradata or b"",
+                **more,
+            )
+        return description, packets
+
+    return demux

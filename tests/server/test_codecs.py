@@ -1,31 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Decoder and encoder by themselves: every codec we offer, exact times, odd sizes, bad data."""
 
-import av
 import numpy as np
 import pytest
 from vireo_media.description import StreamDescription
 from vireo_media.testing import numbered_clip, read_number
 
 UNKNOWN = -(2**63)
-
-
-def demuxed(path):
-    with av.open(str(path)) as source:
-        stream = source.streams.video[0]
-        packets = [
-            (bytes(packet), np.array([packet.pts, packet.dts, packet.duration, int(packet.is_keyframe)], np.int64))
-            for packet in source.demux(stream)
-            if packet.size
-        ]
-        description = StreamDescription(
-            codec=stream.codec_context.codec.canonical_name,
-            time_base=(stream.time_base.numerator, stream.time_base.denominator),
-            width=stream.width,
-            height=stream.height,
-            extradata=stream.codec_context.extradata or b"",
-        )
-    return description, packets
 
 
 def decoded(description, packets):
@@ -43,7 +24,7 @@ def clip(tmp_path_factory):
     return path
 
 
-def test_every_picture_comes_out_once_in_order_with_its_time(clip):
+def test_every_picture_comes_out_once_in_order_with_its_time(demuxed, clip):
     description, packets = demuxed(clip)
     pictures = decoded(description, packets)
     assert [read_number(picture.frame) for picture in pictures] == list(range(30))
@@ -51,14 +32,14 @@ def test_every_picture_comes_out_once_in_order_with_its_time(clip):
     assert {picture.duration for picture in pictures} == {int(packets[0][1][2])}
 
 
-def test_pictures_marked_discard_are_decoded_but_not_given(clip):
+def test_pictures_marked_discard_are_decoded_but_not_given(demuxed, clip):
     description, packets = demuxed(clip)
     first = min(int(timing[0]) for _, timing in packets)
     marked = [(data, timing | np.array([0, 0, 0, 4 * int(timing[0] == first)])) for data, timing in packets]
     assert [read_number(picture.frame) for picture in decoded(description, marked)] == list(range(1, 30))
 
 
-def test_a_missing_packet_is_an_error_with_the_time_it_happened(clip):
+def test_a_missing_packet_is_an_error_with_the_time_it_happened(demuxed, clip):
     from vireo_server.errors import BadInput
 
     description, packets = demuxed(clip)
@@ -67,7 +48,7 @@ def test_a_missing_packet_is_an_error_with_the_time_it_happened(clip):
         decoded(description, broken)
 
 
-def test_a_packet_after_the_flush_is_refused(clip):
+def test_a_packet_after_the_flush_is_refused(demuxed, clip):
     from vireo_server.decoder import Decoder
     from vireo_server.errors import BadInput
 
@@ -84,7 +65,7 @@ def test_a_packet_after_the_flush_is_refused(clip):
     ("pixel_format", "layout"),
     [("yuv420p", "nv12"), ("yuv422p", "nv12"), ("yuv444p", "nv12"), ("yuv420p10le", "p010"), ("yuv422p10le", "p010")],
 )
-def test_every_pixel_format_becomes_nv12_or_p010(pixel_format, layout, tmp_path):
+def test_every_pixel_format_becomes_nv12_or_p010(demuxed, pixel_format, layout, tmp_path):
     from vireo_server.decoded_picture import layout_of, write_row
     from vireo_server.formats import frame_shape
 

@@ -94,25 +94,6 @@ def hardware(monkeypatch, machine):
     return make
 
 
-def clip_of(path, **more):
-    with av.open(str(path)) as source:
-        stream = source.streams.video[0]
-        packets = [
-            (bytes(packet), np.array([packet.pts, packet.dts, packet.duration, int(packet.is_keyframe)], np.int64))
-            for packet in source.demux(stream)
-            if packet.size
-        ]
-        description = StreamDescription(
-            codec=stream.codec_context.codec.canonical_name,
-            time_base=(stream.time_base.numerator, stream.time_base.denominator),
-            width=stream.width,
-            height=stream.height,
-            extradata=stream.codec_context.extradata or b"",
-            **more,
-        )
-    return description, packets
-
-
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
@@ -182,21 +163,21 @@ def test_a_picture_with_an_odd_side_is_decoded_in_software(hardware, border):
     assert "101x66" in Nvdec(border).unfit(odd)
 
 
-def test_pictures_of_the_gpu_are_the_softwares_and_stay_there(hardware, border, machine, clip):
+def test_pictures_of_the_gpu_are_the_softwares_and_stay_there(demuxed, hardware, border, machine, clip):
     hardware()
-    _, expected = decoded(clip_of(clip))
+    _, expected = decoded(demuxed(clip))
     waits = machine.waits
-    decoder, pictures = decoded(clip_of(clip), nvdec=Nvdec(border))
+    decoder, pictures = decoded(demuxed(clip), nvdec=Nvdec(border))
     assert all(isinstance(picture.frame, DevicePicture) for picture in pictures)
     assert machine.waits - waits == len(pictures), "NVDEC's surface goes back only when it was copied"
     check_same(expected, pictures)
     assert (decoder.why_software, machine.crossed) == ("", {"to_device": 0, "to_host": 0})
 
 
-def test_ten_bits(hardware, border, tmp_path):
+def test_ten_bits(demuxed, hardware, border, tmp_path):
     numbered_clip(str(tmp_path / "a.mp4"), frames=4, size=(98, 66), codec="libx265", pixel_format="yuv420p10le")
     hardware(gives="p010le")
-    clip = clip_of(tmp_path / "a.mp4")
+    clip = demuxed(tmp_path / "a.mp4")
     _, pictures = decoded(clip, nvdec=Nvdec(border))
     assert {picture.layout for picture in pictures} == {"p010"}
     check_same(decoded(clip)[1], pictures)
@@ -212,34 +193,36 @@ def test_ten_bits(hardware, border, tmp_path):
         ({"fails_at": 3}, "NVDEC failed: NVDEC says no"),
     ],
 )
-def test_what_nvdec_does_not_begin_well_the_software_decodes_from_the_first_packet(hardware, border, clip, nature, why):
+def test_what_nvdec_does_not_begin_well_the_software_decodes_from_the_first_packet(
+    demuxed, hardware, border, clip, nature, why
+):
     hardware(**nature)
-    decoder, pictures = decoded(clip_of(clip), nvdec=Nvdec(border))
+    decoder, pictures = decoded(demuxed(clip), nvdec=Nvdec(border))
     assert decoder.why_software == why
-    check_same(decoded(clip_of(clip))[1], pictures)
+    check_same(decoded(demuxed(clip))[1], pictures)
 
 
-def test_what_fails_later_is_the_streams_fault(hardware, border, clip):
+def test_what_fails_later_is_the_streams_fault(demuxed, hardware, border, clip):
     hardware(fails_at=9)
     with pytest.raises(BadInput, match="decoding a packet of h264 failed: NVDEC says no"):
-        decoded(clip_of(clip), nvdec=Nvdec(border))
+        decoded(demuxed(clip), nvdec=Nvdec(border))
 
 
-def test_a_gpu_that_does_not_open_a_codec_leaves_it_to_the_software(monkeypatch, hardware, border, clip):
+def test_a_gpu_that_does_not_open_a_codec_leaves_it_to_the_software(demuxed, monkeypatch, hardware, border, clip):
     hardware()
 
     def refuse(self, codec):
         raise av.error.ExternalError(542398533, "no device")
 
     monkeypatch.setattr(Nvdec, "create", refuse)
-    decoder, pictures = decoded(clip_of(clip), nvdec=Nvdec(border))
+    decoder, pictures = decoded(demuxed(clip), nvdec=Nvdec(border))
     assert decoder.why_software == "NVDEC cannot be opened: no device"
-    check_same(decoded(clip_of(clip))[1], pictures)
+    check_same(decoded(demuxed(clip))[1], pictures)
 
 
-def test_interlaced_pictures_that_were_not_announced_come_to_the_host(hardware, border, machine, tmp_path):
+def test_interlaced_pictures_that_were_not_announced_come_to_the_host(demuxed, hardware, border, machine, tmp_path):
     numbered_clip(str(tmp_path / "a.mp4"), frames=6, size=(96, 64), options={"x264-params": "tff=1"})
-    clip = clip_of(tmp_path / "a.mp4")
+    clip = demuxed(tmp_path / "a.mp4")
     hardware()
     decoder, pictures = decoded(clip, nvdec=Nvdec(border))
     check_same(decoded(clip)[1], pictures)
@@ -248,27 +231,27 @@ def test_interlaced_pictures_that_were_not_announced_come_to_the_host(hardware, 
 
 
 @pytest.mark.parametrize("fields", [{0}, {2}, {4}, {1, 5}, {9}])
-def test_where_some_pictures_are_interlaced_all_come_in_their_order(hardware, border, tmp_path, fields):
+def test_where_some_pictures_are_interlaced_all_come_in_their_order(demuxed, hardware, border, tmp_path, fields):
     numbered_clip(str(tmp_path / "a.mp4"), frames=10, size=(96, 64), bframes=2, options={"x264-params": "tff=1"})
-    clip = clip_of(tmp_path / "a.mp4")
+    clip = demuxed(tmp_path / "a.mp4")
     hardware(fields=fields)
     _, pictures = decoded(clip, nvdec=Nvdec(border))
     assert [picture.pts for picture in pictures] == [picture.pts for picture in decoded(clip)[1]]
 
 
-def test_pictures_after_libav_left_nvdec_are_the_softwares(hardware, border, clip):
+def test_pictures_after_libav_left_nvdec_are_the_softwares(demuxed, hardware, border, clip):
     hardware(leaves=4)
-    _, pictures = decoded(clip_of(clip), nvdec=Nvdec(border))
+    _, pictures = decoded(demuxed(clip), nvdec=Nvdec(border))
     assert [isinstance(picture.frame, DevicePicture) for picture in pictures].count(True) == 4
-    check_same(decoded(clip_of(clip))[1], pictures)
+    check_same(decoded(demuxed(clip))[1], pictures)
 
 
 @pytest.fixture
-def step(request_of, text, machine, side, clip):
+def step(demuxed, request_of, text, machine, side, clip):
     """The clip through the decode stage on the GPU: FRAMES and the report."""
 
     def run(**more):
-        description, packets = clip_of(clip, **more)
+        description, packets = demuxed(clip, **more)
         data = np.empty(len(packets), np.object_)
         data[:] = [one for one, _ in packets]
         tensors = {"STREAM": text(description.to_json()), "PACKETS": data}
@@ -283,12 +266,12 @@ def step(request_of, text, machine, side, clip):
     return run
 
 
-def test_the_stage_says_who_decoded_and_that_nothing_crossed(hardware, step, machine, clip):
+def test_the_stage_says_who_decoded_and_that_nothing_crossed(demuxed, hardware, step, machine, clip):
     hardware()
     tensors, report = step()
     assert report["decoder"] == {"name": "nvdec"}
     assert report["crossed"] == {"decode": {"to_device": 0, "to_host": 0}}
-    expected = [row_of(picture) for picture in decoded(clip_of(clip))[1]]
+    expected = [row_of(picture) for picture in decoded(demuxed(clip))[1]]
     np.testing.assert_array_equal(tensors["FRAMES"]._values, np.stack(expected))
     assert machine.crossed == {"to_device": 0, "to_host": 0}
 
