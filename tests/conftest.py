@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from vireo_kernels.cuda import runner as cuda_runner
 
 SHIM = Path(__file__).parent / "kernels" / "host_shim.h"
 GUARD = 64
+
+# Only a test that fails waits for so long.
+_LONGEST_WAIT_SECONDS = 120
 
 # Its tests share a server that takes long to start: they go to one worker.
 _ONE_SERVER = "tests/end_to_end/"
@@ -50,6 +54,20 @@ def interruptible() -> None:
     ignored by all of them.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def wait_for() -> Callable[..., Any]:
+    """`wait_for(condition)`: what it gives as soon as it holds. A test that fails says what `told()` gives."""
+
+    def wait(condition: Callable[[], Any], *, told: Callable[[], object] = str) -> Any:
+        deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
+        while not (found := condition()):
+            assert time.monotonic() < deadline, f"still not so after {_LONGEST_WAIT_SECONDS} s: {told()}"
+            time.sleep(0.02)
+        return found
+
+    return wait
 
 
 class _Graph:

@@ -4,7 +4,6 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -95,7 +94,9 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def long_run(server: RunningServer, long_clip: Path, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+def long_run(
+    server: RunningServer, long_clip: Path, tmp_path: Path, wait_for: Callable[..., Any]
+) -> Iterator[Callable[[], subprocess.Popen[str]]]:
     """A client in a process of its own, in the middle of a long video."""
     (tmp_path / "in.mp4").symlink_to(long_clip)
     processes: list[subprocess.Popen[str]] = []
@@ -114,23 +115,20 @@ def long_run(server: RunningServer, long_clip: Path, tmp_path: Path) -> Iterator
         process.communicate()
 
 
-def wait_for(condition: Callable[[], bool], *, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"still not so after {seconds} s"
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_client_that_is_stopped_frees_the_server_and_leaves_nothing(
-    server: RunningServer, long_run: Callable[[], subprocess.Popen[str]], tmp_path: Path, number: signal.Signals
+    server: RunningServer,
+    long_run: Callable[[], subprocess.Popen[str]],
+    wait_for: Callable[..., Any],
+    tmp_path: Path,
+    number: signal.Signals,
 ) -> None:
     process = long_run()
     process.send_signal(number)
     _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (130, "vireo: stopped\n")
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
-    wait_for(lambda: server.open_streams() == 0, seconds=10)
+    wait_for(lambda: server.open_streams() == 0)
 
 
 def test_a_client_that_is_killed_harms_nobody(

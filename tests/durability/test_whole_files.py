@@ -4,7 +4,6 @@
 import json
 import os
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -26,22 +25,21 @@ def ask(server, clip):
         return client.infer("file", inputs).as_numpy("MEDIA")[0]
 
 
-def busy_pid(server, model):
-    """The process of a stage, as soon as it holds a stream."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        for beat in read_beats(server.runtime):
-            if beat.model == model and beat.open_streams:
-                return beat.pid
-        time.sleep(0.01)
-    raise AssertionError(f"{model} got no stream")
+@pytest.fixture
+def busy_pid(server, wait_for):
+    """`busy_pid(model)`: the process of a stage, as soon as it holds a stream."""
+
+    def pids(model):
+        return [beat.pid for beat in read_beats(server.runtime) if beat.model == model and beat.open_streams]
+
+    return lambda model: wait_for(lambda: pids(model))[0]
 
 
 @pytest.mark.parametrize("model", ["decode", "encode"])
-def test_a_stage_that_dies_meanwhile_is_not_seen_by_the_caller(server, clip, model):
+def test_a_stage_that_dies_meanwhile_is_not_seen_by_the_caller(server, busy_pid, clip, model):
     with ThreadPoolExecutor(1) as pool:
         under_way = pool.submit(ask, server, clip)
-        os.kill(busy_pid(server, model), signal.SIGKILL)
+        os.kill(busy_pid(model), signal.SIGKILL)
         disturbed = under_way.result()
     assert read_numbers(disturbed) == list(range(1500))
     assert disturbed == ask(server, clip)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -204,19 +203,6 @@ def open_streams(server):
     from vireo_server.heartbeat import read_beats
 
     return lambda: {beat.model: beat.open_streams for beat in read_beats(server.runtime)}
-
-
-@pytest.fixture(scope="session")
-def wait_for():
-    """`wait_for(condition)`: until it holds, or the test fails."""
-
-    def wait(condition, *, seconds=15):
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, f"still not so after {seconds} s"
-            time.sleep(0.05)
-
-    return wait
 
 
 @pytest.fixture(autouse=True)

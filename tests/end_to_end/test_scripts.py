@@ -184,7 +184,7 @@ def test_a_script_that_dies_or_hangs_is_replaced_and_other_services_go_on(
     other, dying = call("state"), call("wrong")
     other.ask(0, packets[:24], timing[:24], stream=with_options(stream, level=5), start=True)
     dying.send(0, packets[:24], timing[:24], stream=with_options(stream, do=how), start=True)
-    wait_for(lambda: server.log.count("wrong_script is back") > backs, seconds=30)
+    wait_for(lambda: server.log.count("wrong_script is back") > backs)
     report, _, _ = other.ask(1, packets[24:], timing[24:])
     assert report["frames_in"] + report["pending"] >= 24
     report, _, _ = other.ask(2, end=True)

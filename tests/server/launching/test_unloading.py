@@ -38,14 +38,12 @@ def models(server):
     return {stage.model for stage in running_stages(server.pid) if not stage.is_dead()}
 
 
-def wait_until_gone(server, model):
-    deadline = time.monotonic() + 15
-    while model in models(server):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+@pytest.fixture
+def wait_until_gone(wait_for):
+    return lambda server, model: wait_for(lambda: model not in models(server))
 
 
-def test_stages_that_another_service_uses_stay(server, unload, infer, ask):
+def test_stages_that_another_service_uses_stay(server, unload, infer, ask, wait_until_gone):
     assert unload("one").models == ("one",)
     assert "one" not in server.services
     assert "one" not in server.health().services
@@ -58,7 +56,7 @@ def test_stages_that_another_service_uses_stay(server, unload, infer, ask):
     assert "one" in server.services
 
 
-def test_open_streams_are_in_its_way_unless_it_is_forced(server, unload, infer):
+def test_open_streams_are_in_its_way_unless_it_is_forced(server, unload, infer, wait_until_gone):
     infer(server.http_url, "three", 2)
     with pytest.raises(ModelLoadError, match=r"unload: 'three' has 2 open streams; .* cut them off with --force"):
         unload("three")
@@ -68,7 +66,9 @@ def test_open_streams_are_in_its_way_unless_it_is_forced(server, unload, infer):
     wait_until_gone(server, "own")
 
 
-def test_what_was_unloaded_is_not_taken_for_dead_and_is_looked_after_again(server, unload, infer):
+def test_what_was_unloaded_is_not_taken_for_dead_and_is_looked_after_again(
+    server, unload, infer, wait_until_gone, wait_for
+):
     unload("three", force=True)
     wait_until_gone(server, "own")
     time.sleep(2)  # The watchdog looks twice a second.
@@ -77,10 +77,7 @@ def test_what_was_unloaded_is_not_taken_for_dead_and_is_looked_after_again(serve
     load_service("three", address=server.grpc_url)
     (stage,) = (stage for stage in running_stages(server.pid) if stage.model == "own" and not stage.is_dead())
     os.kill(stage.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 15
-    while "own is back" not in server.log:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: "own is back" in server.log, told=lambda: server.log)
     assert infer(server.http_url, "three", 0) == 0
 
 

@@ -4,7 +4,6 @@
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -27,17 +26,15 @@ def stage_of(server, model):
     return stage
 
 
-def wait_for_log(server, text, *, seconds=30):
-    end = time.monotonic() + seconds
-    while text not in server.log:
-        assert time.monotonic() < end, server.log
-        time.sleep(0.05)
+@pytest.fixture
+def wait_for_log(wait_for):
+    return lambda server, text, *, times=1: wait_for(lambda: server.log.count(text) >= times, told=lambda: server.log)
 
 
 @pytest.mark.parametrize(
     ("number", "words"), [(signal.SIGKILL, "signal 9, SIGKILL"), (signal.SIGSEGV, "signal 11, SIGSEGV")]
 )
-def test_killed_stage_comes_back(serve_toys, infer, number, words):
+def test_killed_stage_comes_back(serve_toys, infer, number, words, wait_for_log):
     said = []
     with serve_toys({"decode": "holding", "encode": "holding"}, say=said.append) as server:
         infer(server.http_url, "decode", 2)
@@ -55,21 +52,18 @@ def test_killed_stage_comes_back(serve_toys, infer, number, words):
         assert server.given_up() == {}
 
 
-def test_stage_comes_back_as_often_as_it_takes(serve_toys, infer, monkeypatch):
+def test_stage_comes_back_as_often_as_it_takes(serve_toys, infer, monkeypatch, wait_for_log):
     # No death counts as early here: that is the next test's.
     monkeypatch.setattr(watchdog, "_SOON_SECONDS", 0.0)
     with serve_toys({"echo": "echo"}) as server:
         for count in range(1, 8):
             os.kill(stage_of(server, "echo").pid, signal.SIGKILL)
-            end = time.monotonic() + 60
-            while server.log.count("echo is back after") < count:
-                assert time.monotonic() < end, server.log
-                time.sleep(0.05)
+            wait_for_log(server, "echo is back after", times=count)
             assert infer(server.http_url, "service", count) == count
         assert len(list(Path("/dev/shm").glob(f"vireo-{server.runtime.name}-*"))) == 1
 
 
-def test_stage_that_hangs_in_a_request_is_replaced(serve_toys, ask, infer):
+def test_stage_that_hangs_in_a_request_is_replaced(serve_toys, ask, infer, wait_for_log):
     with serve_toys({"network": "hanging"}) as server:
         body = {"inputs": [{"name": "IN", "datatype": "INT64", "shape": [1], "data": [9]}]}
         status, answer = ask(server.http_url, "/v2/models/service/infer", method="POST", body=body)
@@ -81,7 +75,7 @@ def test_stage_that_hangs_in_a_request_is_replaced(serve_toys, ask, infer):
         assert infer(server.http_url, "service", 4) == 4
 
 
-def test_stage_that_is_frozen_is_replaced(serve_toys, infer):
+def test_stage_that_is_frozen_is_replaced(serve_toys, infer, wait_for_log):
     with serve_toys({"network": "hanging"}) as server:
         os.kill(stage_of(server, "network").pid, signal.SIGSTOP)
         wait_for_log(server, "network is back after")
@@ -89,7 +83,7 @@ def test_stage_that_is_frozen_is_replaced(serve_toys, infer):
         assert infer(server.http_url, "service", 4) == 4
 
 
-def test_stage_that_keeps_dying_is_given_up_and_others_go_on(make_repository, ask, infer, monkeypatch):
+def test_stage_that_keeps_dying_is_given_up_and_others_go_on(make_repository, ask, infer, monkeypatch, wait_for_log):
     monkeypatch.setattr(watchdog, "_PAUSE_SECONDS", (0.0,) * 4)
     repository = make_repository({"network": "short_lived", "echo": "echo"}, ensembles={"service": "network"})
     with running_server(repository=repository) as server:
@@ -102,7 +96,7 @@ def test_stage_that_keeps_dying_is_given_up_and_others_go_on(make_repository, as
         assert len(list(Path("/dev/shm").glob(f"vireo-{server.runtime.name}-*"))) == 1
 
 
-def test_stage_that_cannot_be_loaded_again_is_given_up_with_the_reason(make_repository, monkeypatch):
+def test_stage_that_cannot_be_loaded_again_is_given_up_with_the_reason(make_repository, monkeypatch, wait_for_log):
     monkeypatch.setattr(watchdog, "_PAUSE_SECONDS", (0.0,) * 4)
     repository = make_repository({"network": "echo"})
     with running_server(repository=repository) as server:
