@@ -66,7 +66,9 @@ def test_a_whole_clip_in_one_request(call, clip):
 
 def test_report_says_what_came_and_what_is_held(call, clip):
     stream, packets, timing = clip
-    report, _, _ = call().ask(0, packets[:8], timing[:8], stream=stream, start=True)
+    caller = call()
+    report, _, _ = caller.ask(0, packets[:8], timing[:8], stream=stream, start=True)
+    caller.ask(1, end=True)
     assert report["frames_in"] + report["pending"] == 8
     assert report["output"]["width"] == 320
     assert report["output"]["color"]["matrix"] == "smpte170m", "small and untagged: BT.601, and said so"
