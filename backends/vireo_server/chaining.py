@@ -18,7 +18,7 @@ from vireo_server.errors import SettingError
 from vireo_server.network_settings import NetworkSettings
 from vireo_server.services import read_parameter
 from vireo_server.settings import PreprocessSettings
-from vireo_server.templates import ensemble, preprocess
+from vireo_server.templates import preprocess, transformation
 
 _PLAIN = {
     "preprocess": (PreprocessSettings(), ("bits", "slots", "gives", "size", "window", "channels", "rotation")),
@@ -60,7 +60,7 @@ def chain(name: str, services: Sequence[str], *, repository: Path) -> dict[str, 
             "have one such network"
         )
     condition = told[0].condition if told else ""
-    text = ensemble(
+    text = transformation(
         name,
         _description(links),
         second="network",

@@ -5,7 +5,6 @@ together at the end.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,7 +18,7 @@ from vireo_media.services import WHOLE_VIDEO
 from vireo_server.errors import SettingError
 from vireo_server.network_settings import network_settings
 from vireo_server.settings import DecodePreprocessSettings, convert_setting
-from vireo_server.templates import PACKET_MAPS, PACKETS_IN, SEQUENCES, network, parameter, quoted
+from vireo_server.templates import PACKETS_IN, SEQUENCES, decode_step, ensemble, network, parameter, step
 
 _MAX_PACKETS = 128
 _CHUNK_PIXELS = 128 << 20
@@ -179,65 +178,40 @@ def _description(made: Extraction) -> dict[str, Any]:
 
 
 def _outputs(made: Extraction) -> str:
-    lines = [f'  {{ name: "{made.result}" data_type: {_TYPES[made.dtype]} dims: [ -1, {_dims(made)} ] }}']
-    if made.consensus:
-        lines.append(lines[0].replace(made.result, made.result + WHOLE_VIDEO))
-    return ",\n".join(lines)
-
-
-def _ensemble(name: str, made: Extraction) -> str:
-    whole = made.result + WHOLE_VIDEO
-    last = f'      output_map {{ key: "{whole}" value: "{whole}" }}\n' if made.consensus else ""
+    """What a caller gets, of `collect` and so of the service."""
+    row = _row(made)
+    whole = f",\n  {row.replace(made.result, made.result + WHOLE_VIDEO)}" if made.consensus else ""
     return f"""\
-# The service {name}: {name}_decode -> {name}_network -> {name}_collect.
-# In the description at the end, "sample" is which frames are looked at where a caller does not say, and "results" is
-# what is given, with the names of a row's numbers where they have some.
-name: "{name}"
-platform: "ensemble"
-max_batch_size: 0
-{PACKETS_IN}\
 output [
   {{ name: "TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},
   {{ name: "REPORT" data_type: TYPE_STRING dims: [ 1 ] }},
-{_outputs(made)}
+  {row}{whole}
 ]
-ensemble_scheduling {{
-  step [
-    {{
-      model_name: "{name}_decode"
-      model_version: -1
-{PACKET_MAPS}\
-      output_map {{ key: "INPUT" value: "pictures" }}
-      output_map {{ key: "TIMING" value: "timing" }}
-      output_map {{ key: "FORMAT" value: "format" }}
-    }},
-    {{
-      model_name: "{name}_network"
-      model_version: -1
-      input_map {{ key: "INPUT" value: "pictures" }}
-      output_map {{ key: "OUTPUT" value: "numbers" }}
-    }},
-    {{
-      model_name: "{name}_collect"
-      model_version: -1
-      input_map {{ key: "TIMING" value: "timing" }}
-      input_map {{ key: "FORMAT" value: "format" }}
-      input_map {{ key: "CHUNK" value: "CHUNK" }}
-      input_map {{ key: "{made.result}" value: "numbers" }}
-      output_map {{ key: "TIMING" value: "TIMING" }}
-      output_map {{ key: "REPORT" value: "REPORT" }}
-      output_map {{ key: "{made.result}" value: "{made.result}" }}
-{last}\
-    }}
-  ]
-}}
-parameters {{
-  key: "vireo"
-  value {{
-    string_value: {quoted(json.dumps(_description(made)))}
-  }}
-}}
 """
+
+
+def _row(made: Extraction) -> str:
+    return f'{{ name: "{made.result}" data_type: {_TYPES[made.dtype]} dims: [ -1, {_dims(made)} ] }}'
+
+
+def _ensemble(name: str, made: Extraction) -> str:
+    about = f"""\
+# The service {name}: {name}_decode -> {name}_network -> {name}_collect.
+# In the description at the end, "sample" is which frames are looked at where a caller does not say, and "results" is
+# what is given, with the names of a row's numbers where they have some.
+"""
+    decoded = {"TIMING": "timing", "FORMAT": "format"}
+    results = [made.result, *([made.result + WHOLE_VIDEO] if made.consensus else [])]
+    steps = [
+        decode_step(f"{name}_decode", {"INPUT": "pictures", **decoded}),
+        step(f"{name}_network", inputs={"INPUT": "pictures"}, outputs={"OUTPUT": "numbers"}),
+        step(
+            f"{name}_collect",
+            inputs={**decoded, "CHUNK": "CHUNK", made.result: "numbers"},
+            outputs={each: each for each in ("TIMING", "REPORT", *results)},
+        ),
+    ]
+    return ensemble(name, _description(made), about=about, outputs=_outputs(made), steps=steps)
 
 
 def _decode(name: str, made: Extraction) -> str:
@@ -273,7 +247,6 @@ def _collect(name: str, made: Extraction) -> str:
         if made.consensus
         else ""
     )
-    row = f'{{ name: "{made.result}" data_type: {_TYPES[made.dtype]} dims: [ -1, {_dims(made)} ] }}'
     return f"""\
 # The rows of pictures that were sampled, and at the end the answer for the whole video.
 name: "{name}_collect"
@@ -283,12 +256,8 @@ input [
   {{ name: "TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},
   {{ name: "FORMAT" data_type: TYPE_STRING dims: [ 1 ] }},
   {{ name: "CHUNK" data_type: TYPE_INT64 dims: [ 1 ] }},
-  {row}
+  {_row(made)}
 ]
-output [
-  {{ name: "TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},
-  {{ name: "REPORT" data_type: TYPE_STRING dims: [ 1 ] }},
-{_outputs(made)}
-]
+{_outputs(made)}\
 {SEQUENCES}\
 {consensus}"""

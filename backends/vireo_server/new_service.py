@@ -31,7 +31,7 @@ from vireo_server.scripting.local import CHUNK_PIXELS
 from vireo_server.scripting.script import PACKAGES
 from vireo_server.scripting.stage import PROFILING
 from vireo_server.settings import ScriptSettings
-from vireo_server.templates import Second, ensemble, network, preprocess, script_stage
+from vireo_server.templates import Second, network, preprocess, script_stage, transformation
 
 #: What every repository needs beside its services.
 SHARED = ("decode", "encode", "file")
@@ -122,7 +122,7 @@ def new_service(
             (Path(draft) / model / "1" / ".keep").touch()
         slots = script is not None and _fills_slots(script)
         texts = chained or {
-            name: ensemble(name, description(script, picture_size=only), second=kind),
+            name: transformation(name, description(script, picture_size=only), second=kind),
             models[1]: preprocess(name, second=kind, slots="rows" if slots else "none"),
         }
         if made is not None:

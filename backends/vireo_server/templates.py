@@ -30,12 +30,50 @@ input [
 ]
 """
 
-PACKET_MAPS = """\
-      input_map { key: "STREAM" value: "STREAM" }
-      input_map { key: "PACKETS" value: "PACKETS" }
-      input_map { key: "PACKET_TIMING" value: "PACKET_TIMING" }
-      input_map { key: "CHUNK" value: "CHUNK" }
+_STREAM = {name: name for name in ("STREAM", "PACKETS", "PACKET_TIMING", "CHUNK")}
+
+
+def decode_step(model: str, outputs: Mapping[str, str]) -> str:
+    """The first step of a service: it takes what a caller sends."""
+    return step(model, inputs=_STREAM, outputs=outputs)
+
+
+def step(model: str, *, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> str:
+    """One step of an ensemble: the model's own names -> those of the tensors between the steps."""
+    maps = [f'      input_map {{ key: "{name}" value: "{tensor}" }}' for name, tensor in inputs.items()]
+    maps += [f'      output_map {{ key: "{name}" value: "{tensor}" }}' for name, tensor in outputs.items()]
+    lines = "\n".join(maps)
+    return f"""\
+    {{
+      model_name: "{model}"
+      model_version: -1
+{lines}
+    }}"""
+
+
+def ensemble(name: str, description: Mapping[str, Any], *, about: str, outputs: str, steps: Sequence[str]) -> str:
+    """A service itself. `about` is the comment in front, `outputs` the text of `output`, `steps` those of `step`."""
+    listed = ",\n".join(steps)
+    return f"""\
+{about}\
+name: "{name}"
+platform: "ensemble"
+max_batch_size: 0
+{PACKETS_IN}\
+{outputs}\
+ensemble_scheduling {{
+  step [
+{listed}
+  ]
+}}
+parameters {{
+  key: "vireo"
+  value {{
+    string_value: {quoted(json.dumps(description))}
+  }}
+}}
 """
+
 
 _SLOTS: Mapping[Slots, str] = {
     "none": "",
@@ -50,7 +88,7 @@ parameters { key: "slots" value { string_value: "pairs" } }
 }
 
 
-def ensemble(
+def transformation(
     name: str,
     description: Mapping[str, Any],
     *,
@@ -69,98 +107,48 @@ def ensemble(
         "true: a video may be cut into segments that are worked on side by side; only where a frame's result does not\n"
         "# depend on frames long before it"
     )
-    rows = "timing" if second == "network" else "preprocessed_timing"
-    format = "format" if second == "network" else "preprocessed_format"
-    return f"""\
+    about = f"""\
 # The service {name}: {stages}.
 # In the description at the end, "segments" is {segments}; "options" is a JSON Schema of what a caller may set.
-name: "{name}"
-platform: "ensemble"
-max_batch_size: 0
-{PACKETS_IN}\
+"""
+    outputs = """\
 # An ensemble's inputs and outputs share one namespace: an output called PACKETS would be the input, given back.
 output [
-  {{ name: "OUTPUT_PACKETS" data_type: TYPE_STRING dims: [ -1 ] }},
-  {{ name: "OUTPUT_TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] }},
-  {{ name: "REPORT" data_type: TYPE_STRING dims: [ 1 ] }}
+  { name: "OUTPUT_PACKETS" data_type: TYPE_STRING dims: [ -1 ] },
+  { name: "OUTPUT_TIMING" data_type: TYPE_INT64 dims: [ -1, 4 ] },
+  { name: "REPORT" data_type: TYPE_STRING dims: [ 1 ] }
 ]
-ensemble_scheduling {{
-  step [
-    {{
-      model_name: "decode"
-      model_version: -1
-{PACKET_MAPS}\
-      output_map {{ key: "FRAMES" value: "frames" }}
-      output_map {{ key: "TIMING" value: "decoded_timing" }}
-      output_map {{ key: "FORMAT" value: "decoded_format" }}
-    }},
-    {{
-      model_name: "{name}_preprocess"
-      model_version: -1
-      input_map {{ key: "FRAMES" value: "frames" }}
-      input_map {{ key: "TIMING" value: "decoded_timing" }}
-      input_map {{ key: "FORMAT" value: "decoded_format" }}
-      input_map {{ key: "CHUNK" value: "CHUNK" }}
-      output_map {{ key: "INPUT" value: "{models[0]}_input" }}
-{_CONDITION_OUT if told else ""}\
-      output_map {{ key: "TIMING" value: "{rows}" }}
-      output_map {{ key: "FORMAT" value: "{format}" }}
-    }},
-{_between(models, second=second, told=told)}\
-    {{
-      model_name: "encode"
-      model_version: -1
-      input_map {{ key: "STREAM" value: "STREAM" }}
-      input_map {{ key: "FRAMES" value: "frames" }}
-      input_map {{ key: "OUTPUT" value: "{models[-1]}_output" }}
-      input_map {{ key: "TIMING" value: "timing" }}
-      input_map {{ key: "FORMAT" value: "format" }}
-      input_map {{ key: "CHUNK" value: "CHUNK" }}
-      output_map {{ key: "OUTPUT_PACKETS" value: "OUTPUT_PACKETS" }}
-      output_map {{ key: "OUTPUT_TIMING" value: "OUTPUT_TIMING" }}
-      output_map {{ key: "REPORT" value: "REPORT" }}
-    }}
-  ]
-}}
-parameters {{
-  key: "vireo"
-  value {{
-    string_value: {quoted(json.dumps(description))}
-  }}
-}}
 """
-
-
-_CONDITION_OUT = '      output_map { key: "CONDITION" value: "condition" }\n'
-_CONDITION_IN = '      input_map { key: "CONDITION" value: "condition" }\n'
-
-
-def _between(models: Sequence[str], *, second: Second, told: str | None) -> str:
-    """The steps between preprocess and encode; each takes the pictures of the one before."""
-    steps, source = "", f"{models[0]}_input"
-    for model in models:
-        steps += f"""\
-    {{
-      model_name: "{model}"
-      model_version: -1
-      input_map {{ key: "INPUT" value: "{source}" }}
-{_script_maps() if second == "script" else _CONDITION_IN if model == told else ""}\
-      output_map {{ key: "OUTPUT" value: "{model}_output" }}
-    }},
-"""
-        source = f"{model}_output"
-    return steps
-
-
-def _script_maps() -> str:
-    lines = [
-        'input_map { key: "TIMING" value: "preprocessed_timing" }',
-        'input_map { key: "FORMAT" value: "preprocessed_format" }',
-        'input_map { key: "CHUNK" value: "CHUNK" }',
-        'output_map { key: "TIMING" value: "timing" }',
-        'output_map { key: "FORMAT" value: "format" }',
+    decoded = {"TIMING": "decoded_timing", "FORMAT": "decoded_format"}
+    settled = {"TIMING": "timing", "FORMAT": "format"}
+    # A script settles which rows are pictures itself; a network cannot, so the stage before it has.
+    preprocessed = {"TIMING": "preprocessed_timing", "FORMAT": "preprocessed_format"} if second == "script" else settled
+    condition = {"CONDITION": "condition"} if told else {}
+    steps = [
+        decode_step("decode", {"FRAMES": "frames", **decoded}),
+        step(
+            f"{name}_preprocess",
+            inputs={"FRAMES": "frames", **decoded, "CHUNK": "CHUNK"},
+            outputs={"INPUT": f"{models[0]}_input", **condition, **preprocessed},
+        ),
     ]
-    return "".join(f"      {line}\n" for line in lines)
+    source = f"{models[0]}_input"
+    for model in models:
+        beside: Mapping[str, str] = condition if model == told else {}
+        if second == "script":
+            beside = {**preprocessed, "CHUNK": "CHUNK"}
+        given = settled if second == "script" else {}
+        inputs, output = {"INPUT": source, **beside}, f"{model}_output"
+        steps.append(step(model, inputs=inputs, outputs={**given, "OUTPUT": output}))
+        source = output
+    steps.append(
+        step(
+            "encode",
+            inputs={"STREAM": "STREAM", "FRAMES": "frames", "OUTPUT": source, **settled, "CHUNK": "CHUNK"},
+            outputs={name: name for name in ("OUTPUT_PACKETS", "OUTPUT_TIMING", "REPORT")},
+        )
+    )
+    return ensemble(name, description, about=about, outputs=outputs, steps=steps)
 
 
 def preprocess(name: str, *, second: Second, slots: Slots = "none", condition: str = "") -> str:
