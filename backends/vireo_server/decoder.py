@@ -12,7 +12,7 @@ from typing import Any, cast
 import av
 import numpy as np
 import numpy.typing as npt
-from vireo_media.bitstream import is_shown
+from vireo_media.bitstream import cut_kind, is_shown
 from vireo_media.container import EXACT_CROPPING, libav_packet
 from vireo_media.description import StreamDescription
 from vireo_media.quantization import DECODER_OPTIONS, QuantizerReader
@@ -147,12 +147,26 @@ class Decoder:
                 self._keys.add(pts)
         if not data:
             return []  # To libav an empty packet is the end. Its picture is missed when the stream ends.
+        held = [] if self._neighbours else self._begin_anew_at(data)
         self._decoded_until = max(self._decoded_until, dts if dts != UNKNOWN else pts)
         packet = libav_packet(data, pts=pts, dts=dts, duration=max(duration, 0), time_base=self._time_base)
         if self._quantizers is not None:
             self._quantizers.read_packet(data)
         packet.is_keyframe = bool(flags & _KEY)  # PNG adds a picture that is none to the one before it.
-        return self._cropped(self._deinterlaced(self._pictures(self._decoded(packet, pts))))
+        return self._cropped(self._deinterlaced([*held, *self._pictures(self._decoded(packet, pts))]))
+
+    def _begin_anew_at(self, data: bytes) -> list[Picture]:
+        """Begin anew at the key packet of an open group whose predecessors were left out; what was held before it.
+
+        H.264 and HEVC tell only how far a picture is from the last one in the order of display, and little of that:
+        with what lies between left out it would be misread.
+        """
+        description = self.description
+        if self._decoded_until == UNKNOWN or cut_kind(description.codec, description.extradata, data) != "open":
+            return []
+        pictures = self._pictures(self._decoded(None, UNKNOWN))
+        self._context.flush_buffers()
+        return pictures
 
     def flush(self) -> list[Picture]:
         """What the decoder still held; afterwards it takes no packets. Again: nothing."""

@@ -11,7 +11,7 @@ from vireo_media.probing import probe
 from vireo_media.sampling import Sampler, Sampling
 from vireo_media.segments import count_frames, whole_video
 from vireo_media.testing import numbered_clip
-from vireo_media.times import UNKNOWN
+from vireo_media.times import FLAG_KEY, UNKNOWN
 from vireo_server.decoder import Decoder
 from vireo_server.decoding import DecodeStage
 from vireo_server.sequences import Streams
@@ -23,6 +23,7 @@ VFR = np.cumsum(np.random.default_rng(3).integers(20, 90, FRAMES)).tolist()
 CLIPS = {
     "pyramid": {"bframes": 3, "options": {"x264-params": "b-adapt=0:b-pyramid=normal:ref=4:keyint=24:scenecut=0"}},
     "open": {"bframes": 2, "options": {"x264-params": "b-adapt=0:open-gop=1:keyint=15:scenecut=0"}},
+    "open mpeg2": {"codec": "mpeg2video", "bframes": 2, "gop": 12, "suffix": ".mkv"},
     "one group": {"bframes": 2, "gop": 250, "options": {"x264-params": "b-adapt=0:scenecut=0"}},
     "variable": {"bframes": 3, "gop": 20, "pts": VFR, "time_base": Fraction(1, 1000)},
     "no B-frames": {"bframes": 0},
@@ -39,11 +40,15 @@ def clip(request, tmp_path_factory):
     """(name, description, packets)."""
     choices = dict(CLIPS[request.param])
     path = tmp_path_factory.mktemp("clip") / f"clip{choices.pop('suffix', '.mp4')}"
-    numbered_clip(str(path), frames=FRAMES, size=(96, 64), **choices)
+    return made(request.param, path, **choices)
+
+
+def made(name, path, *, frames=FRAMES, **choices):
+    numbered_clip(str(path), frames=frames, size=(96, 64), **choices)
     source = MediaSource(str(path))
     stream = probe(source).description
     stream = replace(stream, frames_total=count_frames(source, stream))
-    return request.param, stream, list(whole_video(source, stream).packets())
+    return name, stream, list(whole_video(source, stream).packets())
 
 
 @pytest.fixture
@@ -118,6 +123,33 @@ def test_fewer_packets_are_decoded_where_that_is_certain(clip, sampled, rule):
         assert count == FRAMES
     if rule != "segments=4":
         assert sampled(clip, rule, 128, on_corrupt="conceal")[1] == FRAMES
+
+
+@pytest.mark.parametrize("size", [1, 128])
+def test_key_frames_are_what_they_are_among_all(clip, sampled, size):
+    check_key_frames(clip, sampled, size)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_key_frames_of_open_groups_are_decoded_each_by_itself(codec, sampled, tmp_path):
+    """H.264 tells so little of a picture's place in the order that libav loses the fourth and fifth of them."""
+    choices = "b-adapt=0:open-gop=1:keyint=20:min-keyint=20:scenecut=0:bframes=3"
+    options = {"x264-params": choices} if codec == "libx264" else {"x265-params": f"{choices}:log-level=none"}
+    clip = made("open", tmp_path / "open.mkv", frames=100, codec=codec, bframes=3, options=options)
+    assert check_key_frames(clip, sampled, 128) == 5
+
+
+def check_key_frames(clip, sampled, size):
+    name, _, packets = clip
+    keys = sorted(packet.pts for packet in packets if packet.flags & FLAG_KEY)
+    pictures = dict(sampled(clip, "all", 128)[0])
+    found, count = sampled(clip, "key", size)
+    assert [pts for pts, _ in found] == keys
+    assert count == len(keys)
+    if name != "interlaced":  # Deinterlaced without its neighbours, a picture is another.
+        for pts, picture in found:
+            np.testing.assert_array_equal(picture, pictures[pts])
+    return len(keys)
 
 
 @pytest.mark.parametrize("clip", ["pyramid"], indirect=True)
