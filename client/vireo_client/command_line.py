@@ -227,15 +227,18 @@ def compare(
     for path, hint, allowed in ((output, "-o", (".html", ".htm")), (png, "--png", (".png",))):
         if path is not None and path.suffix.lower() not in allowed:
             raise typer.BadParameter(f"{str(path)!r} is allowed to end in {' or '.join(allowed)} only", param_hint=hint)
+        if path is not None and not path.parent.is_dir():
+            fail(f"compare: {str(path)!r}: there is no folder {str(path.parent)!r}; make it, or choose another place")
     with errors():
         from vireo_client.comparison import compare as compared
         from vireo_client.comparison import parse_times
         from vireo_client.comparison_page import write
 
+        found = compared(before, after, at=parse_times(at))
         try:
-            write(compared(before, after, at=parse_times(at)), html_path=output, png_path=png)
+            write(found, html_path=output, png_path=png)
         except OSError as error:
-            fail(f"compare: {error}; choose a place that can be written")
+            fail(f"compare: writing failed: {error}; choose a place that can be written")
     for path in filter(None, (output, png)):
         typer.echo(f"wrote {path}")
 

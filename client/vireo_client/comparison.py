@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Two versions of a video side by side: frames of the same times, how far they are apart, what each of them is."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,7 +92,7 @@ def parse_times(text: str) -> list[float]:
             numbers = [float(number) for number in part.strip().split(":")]
         except ValueError:
             numbers = []
-        if not 1 <= len(numbers) <= 3 or min(numbers) < 0:
+        if not 1 <= len(numbers) <= 3 or min(numbers) < 0 or not all(map(math.isfinite, numbers)):
             raise InputError(f"--at has {part!r}; allowed are seconds or HH:MM:SS, as in --at 1.5,00:01:20")
         times.append(sum(number * 60**place for place, number in enumerate(reversed(numbers))))
     return times

@@ -270,7 +270,7 @@ def check_options(
 
 
 _ENCODER_SCHEMA: Mapping[str, Mapping[str, Any]] = {
-    "codec": {"type": "string"},
+    "codec": {"type": "string", "enum": ["h264", "hevc", "av1", "vp9", "ffv1"]},
     "preset": {"type": ["string", "integer"]},
     "crf": {"type": "number", "minimum": 0, "maximum": 63},
     "threads": {"type": "integer", "minimum": 1, "maximum": 64},

@@ -146,7 +146,7 @@ def test_times_as_people_write_them(text, times):
     assert parse_times(text) == times
 
 
-@pytest.mark.parametrize("text", ["", "x", "1,,2", "-1", "1:2:3:4"])
+@pytest.mark.parametrize("text", ["", "x", "1,,2", "-1", "1:2:3:4", "nan", "inf"])
 def test_times_that_are_none_say_what_is(text):
     with pytest.raises(InputError, match="allowed are seconds or HH:MM:SS"):
         parse_times(text)
@@ -169,11 +169,15 @@ def test_the_command_writes_both_and_its_errors_are_messages(videos, tmp_path):
     data = damaged.read_bytes()
     begin, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
     damaged.write_bytes(data[:begin] + b"\xff" * (end - begin) + data[end:])
+    folder = tmp_path / "folder.html"
+    folder.mkdir()
     for arguments, said in (
         ([before, after, "--at", "99", "-o", html], "ends at 3.000 s; --at has 99"),
         ([before, str(tmp_path), "-o", html], "is a folder"),
         ([before, damaged, "-o", html], "decoding it failed: its data is damaged"),
-        ([before, after, "-o", tmp_path / "none" / "page.html"], "choose a place that can be written"),
+        ([before, tmp_path / "none.mp4", "-o", html], "none.mp4': there is no such file; check its name and folder\n"),
+        ([before, after, "-o", tmp_path / "none" / "page.html"], "there is no folder"),
+        ([before, after, "-o", folder], "choose a place that can be written"),
         ([before, after, "-o", before], "is allowed to end in .html or .htm only"),
         ([before, after, "--png", after], "is allowed to end in .png only"),
     ):

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
+from vireo_media import services
 from vireo_media.services import ServiceDescription
+from vireo_server.encoder_options import ENCODERS
 from vireo_server.sequences import LONGEST_SECONDS
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
@@ -184,6 +186,10 @@ def test_stateful_stages_batch_sequences_and_stateless_ones_batch_rows(model):
         assert config.max_batch_size == 0
         assert config.sequence_batching.oldest.max_candidate_sequences == 4096
         assert config.sequence_batching.max_sequence_idle_microseconds == LONGEST_SECONDS * 1e6
+
+
+def test_callers_may_ask_for_the_codecs_that_encode_knows():
+    assert services._ENCODER_SCHEMA["codec"]["enum"] == list(ENCODERS)
 
 
 @pytest.mark.parametrize("service", TRANSFORMATIONS)
