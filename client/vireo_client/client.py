@@ -15,7 +15,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +23,7 @@ from typing import Any, Self
 from vireo_media.addresses import check_target, display_name, is_address, staging_path, upload
 from vireo_media.container import MediaSource
 from vireo_media.description import StreamDescription
+from vireo_media.device_use import DeviceUse
 from vireo_media.errors import (
     ExchangeError,
     FramesLostError,
@@ -60,7 +61,7 @@ _SERVICE = "the service"
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
     """What a run did. `seconds` it took, `duration_seconds` the result plays; `warnings` are for people. `output` is
-    a path, or the address without what is secret in it.
+    a path, or the address without what is secret in it. `device`: who decoded and what crossed, on servers with a GPU.
     """
 
     output: Path | str
@@ -74,6 +75,7 @@ class RunResult:
     """How many of the segments an earlier run had finished."""
     version: int = 1
     """Which version of the service it was."""
+    device: DeviceUse = field(default_factory=DeviceUse)
 
 
 class Client:
@@ -235,6 +237,7 @@ class Client:
             warnings=(*journal_notes, *servers.notes, *notes, *written.warnings),
             resumed=max(0, resumable - len(changed)),
             version=split_version(description.name)[1],
+            device=sum((result.device for result in results), DeviceUse()),
         )
 
     def extract(

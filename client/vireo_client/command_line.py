@@ -313,3 +313,5 @@ def _report(result: "RunResult", *, quiet: bool) -> None:
             f"{result.output}: {result.frames_out} frames from {result.frames_in} in {result.seconds:.1f} s "
             f"({speed:.1f} frames/s), {result.segments} segments" + f", version {result.version}" * (result.version > 1)
         )
+        if result.device:
+            typer.echo(f"on a GPU: {result.device}")

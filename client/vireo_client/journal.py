@@ -21,12 +21,13 @@ import os
 import shutil
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from vireo_media.coded import CodedSegment
+from vireo_media.device_use import DeviceUse
 from vireo_media.errors import OutputError
 from vireo_media.exchange import Reply
 from vireo_media.times import CodedPacket, Timing, timing_rows
@@ -41,12 +42,15 @@ _LOCK = "lock"
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentResult:
-    """What one finished segment was: frames in and out, and what the service wants the caller to know."""
+    """What one finished segment was: frames in and out, what the service wants the caller to know, and what a server
+    with a GPU says of that.
+    """
 
     index: int
     frames_in: int
     frames_out: int
     notes: tuple[str, ...]
+    device: DeviceUse = field(default_factory=DeviceUse)
 
 
 class Journal:
@@ -101,7 +105,9 @@ class Journal:
         with contextlib.suppress(OutputError, OSError, ValueError, KeyError):
             _, header = _read_footer(self._path(index))
             if header["digest"] == packets_digest(packets):
-                return SegmentResult(**{**header["result"], "notes": tuple(header["result"]["notes"])})
+                known = header["result"]
+                device = DeviceUse(**known.get("device", {}))
+                return SegmentResult(**{**known, "notes": tuple(known["notes"]), "device": device})
         self._changed.append(index)
         return None
 

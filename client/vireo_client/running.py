@@ -226,6 +226,7 @@ class SegmentRunner:
                 frames_in=exchange.frames_in,
                 frames_out=exchange.frames_out,
                 notes=tuple(exchange.notes),
+                device=exchange.device,
             )
             digest = packets_digest(segment.packets()) if self.journal.resumes else None
             writer.finish(output=exchange.output, result=result, digest=digest)

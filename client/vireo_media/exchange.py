@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from vireo_media.bitstream import is_shown
 from vireo_media.description import StreamDescription
+from vireo_media.device_use import DeviceUse
 from vireo_media.errors import ExchangeError, FramesLostError, OptionError
 from vireo_media.segments import Segment, with_emit
 from vireo_media.services import WHOLE_VIDEO, ServiceDescription
@@ -101,6 +102,7 @@ class Exchange:
         self._chunks = self.segment.chunks(size)
         self._ahead = next(self._chunks, None)
         self._sent = 0
+        self.device = DeviceUse()
         self._received = 0
         self._pending = 0
         self._flushes: int | None = None
@@ -167,6 +169,7 @@ class Exchange:
             )
         self._read_output(values.get("output"))
         self.notes = list(dict.fromkeys([*self.notes, *map(str, values.get("notes") or [])]))
+        self.device = self.device.after(values)
         if packets and self.output is None:
             raise self._wrong("packets came", "no REPORT.output", "an output with the first packets or before")
         return Reply(packets=packets, timing=timing, report=values, results=results)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from vireo_client.journal import Journal, SegmentResult, packets_digest
+from vireo_media.device_use import DeviceUse
 from vireo_media.errors import OutputError
 from vireo_media.times import CodedPacket, timing_rows
 
@@ -64,7 +65,9 @@ PACKETS = [CodedPacket(b"coded", 0, 0, 1, 1)]
 
 
 def finish(journal: Journal, index: int) -> SegmentResult:
-    result = SegmentResult(index=index, frames_in=1, frames_out=2, notes=("a note",))
+    result = SegmentResult(
+        index=index, frames_in=1, frames_out=2, notes=("a note",), device=DeviceUse(decoders={"NVDEC": 1})
+    )
     with journal.write(index) as writer:
         writer.add([b"one"], timing_rows([(0, 0, 1, 1)]))
         writer.finish(output=OUTPUT, result=result, digest=packets_digest(PACKETS))

@@ -84,6 +84,14 @@ def finished(exchange: Callable[..., Exchange], *, frames_in: int, frames_out: i
     return subject
 
 
+def test_what_a_gpu_did_is_added_up(exchange: Callable[..., Exchange]) -> None:
+    subject = exchange()
+    for _ in range(2):
+        assert subject.next_request() is not None
+        subject.receive(*reply(decoder={"name": "nvdec"}, crossed={"encode": {"to_host": 7}}))
+    assert (subject.device.decoders, subject.device.crossed) == ({"NVDEC": 1}, {"encode to_host": 14})
+
+
 def test_frames_are_compared_at_the_end(exchange: Callable[..., Exchange]) -> None:
     finished(exchange, frames_in=1, frames_out=1).check_frames()
     with pytest.raises(FramesLostError, match="0 frames were decoded of 1 that were sent"):
