@@ -59,13 +59,13 @@ def rate(cupy: Any, amount: float, run: Callable[[], Any], *, seconds: float = 0
 
 
 def noise_clip() -> bytes:
-    """240 frames of 1080p noise and motion, H.264 8 bit, which every NVDEC takes."""
+    """240 frames of 1080p noise and motion in GOPs of 30, H.264 8 bit, which every NVDEC takes."""
     import av
 
     buffer = io.BytesIO()
     background = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     with av.open(buffer, "w", format="matroska") as container:
-        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast", "crf": "30"})
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast", "crf": "30", "g": "30"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for number in range(240):
             picture = np.roll(background, 8 * number, axis=1)

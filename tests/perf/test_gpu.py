@@ -63,7 +63,7 @@ def test_what_is_counted(evaluate):
 @pytest.mark.server
 @pytest.mark.timeout(300)
 def test_a_service_is_measured_whole(evaluate):
-    (measured,) = evaluate("_served('passthrough', 'device', None, SAMPLE, frames=24, segments=[2])").values()
+    (measured,) = evaluate("_served('passthrough', 'device', None, SAMPLE, segments={2: 24})").values()
     assert measured["frames_s"] > 0
     assert measured["copied_bytes_a_frame"]["encode to_host"] >= 0
     assert measured["gpu"]
