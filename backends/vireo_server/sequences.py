@@ -100,8 +100,10 @@ class Streams:
         self.heartbeat = heartbeat
 
     def submit(self, request: Request) -> None:
-        """File a request with its stream; the answer comes later."""
+        """File a request with its stream; the answer comes later, when `execute` has returned."""
         alive = _is_life_sign(request)
+        if not alive:
+            request.keep()
         with self._lock:
             stream = self._open.get(request.stream)
             if stream is not None:

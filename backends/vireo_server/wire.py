@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from vireo_kernels.devices import Device, device_of
 
-from vireo_server.errors import BadInput, StageError
+from vireo_server.errors import BadInput, Internal, StageError
 
 Array = npt.NDArray[Any]
 #: An array where it lies: numpy's, or CuPy's on a CUDA device.
@@ -35,7 +35,13 @@ class Request:
     """One request of one stream.
 
     `stream` is the correlation id, `start` and `end` the sequence flags. Arrays that it gives are views of Triton's
-    memory: valid until the request is answered.
+    memory: on the host valid until the request is answered, on a device until `execute` returns. A request that is
+    answered later is told to `keep` what lies on a device.
+
+    # Note [Whose memory an input on a device is]
+    Triton 2.51 releases a request when `execute` returns, whenever it is answered (tried), and with it what only this
+    request still held of the GPU's pool, which then goes to another chunk. What lies on the host was copied into memory
+    that this process shares, and stays.
     """
 
     def __init__(self, request: Any, *, stage: str) -> None:
@@ -45,12 +51,26 @@ class Request:
         self.stream = str(request.correlation_id())
         self.start, self.end = bool(flags & _START), bool(flags & _END)
         self._device: Device | None = None
+        self._kept: dict[str, Pixels] = {}
+        self._lost: Exception | None = None
+
+    def keep(self) -> None:
+        """Copy what lies on a device into memory of ours, before `execute` returns; see the note. Where that fails the
+        input cannot be read, and whoever asks for it is told."""
+        try:
+            for tensor in self._request.inputs():
+                if not tensor.is_cpu():
+                    self._kept[tensor.name()] = _on_device(tensor).copy()
+            for kept in self._kept.values():
+                device_of(self._stage, "input", kept).synchronize()
+        except (MemoryError, RuntimeError) as error:
+            self._lost = error
 
     def array(self, name: str) -> Array:
         """A numeric input tensor on the host; BYTES come as an object array of `bytes`. For what is small: pixels and
         results are asked for with `pixels`, so that what crosses to the host is counted."""
         tensor = self._tensor(name)
-        array: Array = tensor.as_numpy() if tensor.is_cpu() else _on_device(tensor).get()
+        array: Array = tensor.as_numpy() if tensor.is_cpu() else self._placed(name, tensor).get()
         return array
 
     def pixels(self, name: str) -> Pixels:
@@ -58,6 +78,17 @@ class Request:
         tensor = self._tensor(name)
         if tensor.is_cpu():
             return tensor.as_numpy()
+        return self._placed(name, tensor)
+
+    def _placed(self, name: str, tensor: Any) -> Pixels:
+        """An input on a device: the copy that was kept, or Triton's own."""
+        if self._lost is not None:
+            raise Internal(
+                f"input {name} could not be copied on the GPU: {self._lost}; serve fewer streams or services there",
+                stage=self._stage,
+            )
+        if name in self._kept:
+            return self._kept[name]
         pixels = _on_device(tensor)
         self._device = device_of(self._stage, name, pixels)
         return pixels
@@ -103,8 +134,7 @@ class Request:
     def answer(self, tensors: Tensors) -> None:
         """Send the one reply of this request. Arrays of a CUDA device go out from there.
 
-        What was given on a device may still be being read, by a copy that waits for a later request say, and Triton
-        hands its memory on with the reply.
+        What was given on a device and not kept may still be being read, and Triton hands its memory on soon.
         """
         outputs = [_to_tensor(name, value) for name, value in tensors.items()]
         if self._device is not None:
@@ -126,6 +156,7 @@ class Request:
     def _send(self, response: Any) -> None:
         self._sender.send(response, flags=_triton().TRITONSERVER_RESPONSE_COMPLETE_FINAL)
         self._request = None  # Triton's memory goes back now, not when this object is collected
+        self._kept.clear()
 
 
 class LocalRequest(Request):

@@ -21,7 +21,7 @@ class FakeTensor:
         return self._name
 
     def is_cpu(self):
-        return isinstance(self._array, np.ndarray)
+        return isinstance(self._array, np.ndarray) or not hasattr(self._array, "__dlpack_device__")
 
     def as_numpy(self):
         assert self.is_cpu(), "Triton refuses to give a tensor on a GPU as numpy's array"
@@ -110,6 +110,9 @@ class FakeRequest:
 
     def correlation_id(self):
         return self._stream
+
+    def inputs(self):
+        return [FakeTensor(name, array) for name, array in self.tensors.items()]
 
     def wait(self):
         assert self.answered.wait(20), "no answer within 20 s"

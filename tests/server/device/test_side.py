@@ -2,9 +2,12 @@
 """The border between host and device, and how tensors lie on either side of it."""
 
 import sys
+import threading
 
 import numpy as np
 import pytest
+from vireo_server.errors import Internal
+from vireo_server.sequences import Stage, Streams
 from vireo_server.side import HOST, Border, Side, side_of
 from vireo_server.wire import Request
 
@@ -64,6 +67,27 @@ def test_tensors_come_and_go_on_either_side(machine, side, request_of, triton_py
     assert machine.crossed == {"to_device": 24, "to_host": 0}
 
 
+def test_what_is_answered_later_is_copied_before_execute_returns(machine, side, request_of):
+    given = Border(side, stage="decode").bring(PICTURE)
+    request = Request(request_of({"FRAMES": given}, chunk=0), stage="encode")
+    request.keep()
+    given[...] = 0  # Triton gives its memory to another chunk as soon as `execute` has returned.
+    np.testing.assert_array_equal(machine.look(request.pixels("FRAMES")), PICTURE)
+    assert machine.crossed["to_host"] == 0
+
+
+def test_an_input_that_found_no_room_is_an_error_when_it_is_asked_for(machine, side, request_of, monkeypatch):
+    def full(tensor):
+        raise MemoryError("out of memory allocating 24 bytes")
+
+    request = Request(request_of({"FRAMES": Border(side, stage="decode").bring(PICTURE)}, chunk=0), stage="encode")
+    monkeypatch.setattr("vireo_server.wire._on_device", full)
+    request.keep()
+    assert request.array("CHUNK") == [0]
+    with pytest.raises(Internal, match=r"encode: input FRAMES could not be copied on the GPU: out of memory .* fewer"):
+        request.pixels("FRAMES")
+
+
 @pytest.mark.parametrize("comes", ["device", "host"])
 @pytest.mark.parametrize("goes", ["device", "host"])
 def test_the_device_is_waited_for_before_triton_reads_or_takes_its_memory_back(machine, side, request_of, comes, goes):
@@ -98,3 +122,31 @@ def test_a_gpu_without_cupy_is_said_and_the_host_works(monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "m: Triton placed it on GPU 1, but it works on the host: " in said
     assert "pip install 'vireo[gpu]'" in said
+
+
+class Late(Stage):
+    """Gives FRAMES back as they are when it is asked to go on."""
+
+    def __init__(self, gate):
+        self._gate = gate
+
+    def open(self, request):
+        pass
+
+    def step(self, request):
+        assert self._gate.wait(20)
+        return {"FRAMES": request.pixels("FRAMES")}
+
+    def failure(self, error):
+        raise error
+
+
+def test_a_stream_that_is_answered_later_sees_what_came(machine, side, request_of):
+    gate, given = threading.Event(), Border(side, stage="decode").bring(PICTURE)
+    streams = Streams(lambda: Late(gate), name="late", idle_seconds=20, side=side)
+    fake = request_of({"FRAMES": given}, chunk=0, start=True, end=True)
+    streams.submit(Request(fake, stage="late"))  # `execute` has returned
+    given[...] = 0
+    gate.set()
+    np.testing.assert_array_equal(machine.look(fake.wait().tensors["FRAMES"]), PICTURE)
+    streams.close()
