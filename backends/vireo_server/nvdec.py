@@ -95,7 +95,8 @@ class Nvdec:
         assert frame.sw_format is not None
         deep = _LAYOUTS[frame.sw_format.name] == "p010"
         self._border.count("to_host", frame.width * frame.height * 3 // 2 * (1 + deep))
-        return frame.reformat(format="yuv420p10le" if deep else "yuv420p")
+        # With several threads libav's conversion of P010 overwrites the first samples of rows where a thread begins.
+        return frame.reformat(format="yuv420p10le" if deep else "yuv420p", threads=1)
 
     def copy(self, frame: av.VideoFrame) -> DevicePicture:
         """A picture of NVDEC's, which is free when this returns."""

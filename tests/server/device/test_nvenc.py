@@ -37,7 +37,10 @@ def hardware(monkeypatch):
 
 
 def imported(planes, layout):
-    return av.VideoFrame.from_dlpack(tuple(np.ascontiguousarray(plane._values) for plane in planes), format=layout)
+    given = tuple(np.ascontiguousarray(plane._values) for plane in planes)
+    frame = av.VideoFrame.from_dlpack(given, format=layout)
+    # In one thread: of several, libav's conversion of P010 lets one overwrite what another wrote.
+    return frame.reformat(format="yuv420p10le", threads=1) if layout == "p010le" else frame
 
 
 def pictures(width, height, pixel_format):
