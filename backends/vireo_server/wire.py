@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ def _triton() -> Any:
 
 
 _MOST_MESSAGE_BYTES = 4000
+_ROOM_SECONDS, _LOOK_SECONDS = 20.0, 0.005
 _START, _END = 1, 2  # TRITONSERVER_REQUEST_FLAG_SEQUENCE_START and _END
 
 
@@ -55,16 +57,23 @@ class Request:
         self._lost: Exception | None = None
 
     def keep(self) -> None:
-        """Copy what lies on a device into memory of ours, before `execute` returns; see the note. Where that fails the
-        input cannot be read, and whoever asks for it is told."""
-        try:
-            for tensor in self._request.inputs():
-                if not tensor.is_cpu():
-                    self._kept[tensor.name()] = _on_device(tensor).copy()
-            for kept in self._kept.values():
-                device_of(self._stage, "input", kept).synchronize()
-        except (MemoryError, RuntimeError) as error:
-            self._lost = error
+        """Copy what lies on a device into memory of ours, before `execute` returns; see the note.
+
+        Where there is no room it waits for what earlier requests hold, and so do those behind it. Where it fails the
+        input cannot be read, and whoever asks for it is told.
+        """
+        end = time.monotonic() + _ROOM_SECONDS
+        for tensor in self._request.inputs():
+            while not tensor.is_cpu() and self._lost is None and tensor.name() not in self._kept:
+                try:
+                    kept = _on_device(tensor).copy()
+                    device_of(self._stage, tensor.name(), kept).synchronize()
+                    self._kept[tensor.name()] = kept
+                except MemoryError as error:
+                    self._lost = error if time.monotonic() > end else None
+                    time.sleep(_LOOK_SECONDS)
+                except RuntimeError as error:
+                    self._lost = error
 
     def array(self, name: str) -> Array:
         """A numeric input tensor on the host; BYTES come as an object array of `bytes`. For what is small: pixels and

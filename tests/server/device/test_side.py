@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from vireo_server import wire
 from vireo_server.errors import Internal
 from vireo_server.sequences import Stage, Streams
 from vireo_server.side import HOST, Border, Side, side_of
@@ -81,11 +82,29 @@ def test_an_input_that_found_no_room_is_an_error_when_it_is_asked_for(machine, s
         raise MemoryError("out of memory allocating 24 bytes")
 
     request = Request(request_of({"FRAMES": Border(side, stage="decode").bring(PICTURE)}, chunk=0), stage="encode")
-    monkeypatch.setattr("vireo_server.wire._on_device", full)
+    monkeypatch.setattr(wire, "_on_device", full)
+    monkeypatch.setattr(wire, "_ROOM_SECONDS", 0)
     request.keep()
     assert request.array("CHUNK") == [0]
     with pytest.raises(Internal, match=r"encode: input FRAMES could not be copied on the GPU: out of memory .* fewer"):
         request.pixels("FRAMES")
+
+
+def test_an_input_waits_for_room(machine, side, request_of, monkeypatch):
+    tried = []
+
+    def full_at_first(tensor):
+        tried.append(tensor.name())
+        if len(tried) < 3:
+            raise MemoryError("out of memory")
+        return tensor._array
+
+    given = Border(side, stage="decode").bring(PICTURE)
+    request = Request(request_of({"FRAMES": given}, chunk=0), stage="encode")
+    monkeypatch.setattr(wire, "_on_device", full_at_first)
+    request.keep()
+    np.testing.assert_array_equal(machine.look(request.pixels("FRAMES")), PICTURE)
+    assert tried == ["FRAMES"] * 3
 
 
 @pytest.mark.parametrize("comes", ["device", "host"])
