@@ -169,7 +169,9 @@ def try_decoder(name: str) -> str:
         container.mux(stream.encode())
     sample.seek(0)
     try:
-        hwaccel = HWAccel("cuda", device="0", allow_software_fallback=False, is_hw_owned=True)
+        # In a context of its own: FFmpeg refuses the device's primary one where CuPy has made it already.
+        own = {"primary_ctx": "0"}
+        hwaccel = HWAccel("cuda", device="0", allow_software_fallback=False, is_hw_owned=True, options=dict(own))
         decoder: Any = av.CodecContext.create(name.split()[0], "r", hwaccel)
         with av.open(sample, "r") as reader:
             decoder.extradata = reader.streams.video[0].codec_context.extradata
