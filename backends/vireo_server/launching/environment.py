@@ -71,6 +71,8 @@ def server_environment(triton: Triton, *, backends: Path, runtime: Path, cache: 
     environment[RUNTIME_DIR_VARIABLE] = str(runtime)
     if "NUMBA_CACHE_DIR" not in environment and not _kernels_writable():
         environment["NUMBA_CACHE_DIR"] = str(cache / "numba")
+    # Compiling all CUDA kernels takes some 20 s; in a container only the user's cache folder outlives it.
+    environment.setdefault("CUPY_CACHE_DIR", str(cache / "cupy"))
     return environment
 
 

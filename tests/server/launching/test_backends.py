@@ -93,6 +93,13 @@ class TestEnvironment:
         assert environment["VIREO_RUNTIME_DIR"] == str(tmp_path / "run")
         assert environment["PYTHONUTF8"] == "1"
 
+    def test_what_is_compiled_for_a_gpu_outlives_a_container(self, tmp_path, monkeypatch):
+        given = {"backends": tmp_path, "runtime": tmp_path, "cache": tmp_path / "cache"}
+        monkeypatch.delenv("CUPY_CACHE_DIR", raising=False)
+        assert server_environment(find_triton(), **given)["CUPY_CACHE_DIR"] == str(tmp_path / "cache" / "cupy")
+        monkeypatch.setenv("CUPY_CACHE_DIR", "elsewhere")
+        assert server_environment(find_triton(), **given)["CUPY_CACHE_DIR"] == "elsewhere"
+
     def test_compiled_kernels_go_to_the_cache_if_the_package_cannot_be_written(self, tmp_path, monkeypatch):
         monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
         triton = find_triton()
