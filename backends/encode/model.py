@@ -2,7 +2,7 @@
 """encode: frames to compressed packets. A codec context a stream; the last stage of a transformation."""
 
 from vireo_server.encoding import LARGE_BLOCK, EncodeStage, warm_up
-from vireo_server.memory import map_blocks_above
+from vireo_server.memory import give_back_memory, map_blocks_above
 from vireo_server.sequences import Streams
 from vireo_server.settings import EncodeSettings, read_settings
 from vireo_server.side import side_of
@@ -22,6 +22,7 @@ class TritonPythonModel:
             name=args["model_name"],
             idle_seconds=settings.idle_seconds,
             side=side,
+            when_idle=give_back_memory,
         )
 
     def execute(self, requests):

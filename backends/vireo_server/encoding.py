@@ -35,7 +35,6 @@ from vireo_server.formats import (
     check_frames,
 )
 from vireo_server.hdr import DITHER, Hdr
-from vireo_server.memory import give_back_memory
 from vireo_server.sequences import Stage
 from vireo_server.settings import EncodeSettings
 from vireo_server.side import HOST, Border, Side
@@ -152,11 +151,8 @@ class EncodeStage(Stage):
 
     def close(self) -> None:
         """Free the codec context and the pictures that wait."""
-        had_encoder = self._encoder is not None
         self._encoder = self._last = None
         self._queue.clear()
-        if had_encoder:
-            give_back_memory()
 
     def _untouched(self, frames: Pixels, index: int) -> Pixels:
         """The source that a row of TIMING stands for, as it was decoded."""

@@ -223,3 +223,14 @@ def test_more_streams_than_allowed_are_told_to_come_back(make_streams, request_o
         assert "2 streams are open, which is the limit" in errors[0].text
     finally:
         streams.close()
+
+
+def test_a_process_is_told_that_it_is_idle_when_its_last_stream_has_ended(make_streams, request_of, monkeypatch):
+    monkeypatch.setattr("vireo_server.sequences._REST_SECONDS", 0.1)
+    told = threading.Event()
+    _, submit, _ = make_streams(when_idle=told.set)
+    submit(request_of({}, chunk=0, start=True, stream="long")).wait()
+    submit(request_of({}, chunk=0, start=True, end=True, stream="short")).wait()
+    assert not told.wait(0.5)
+    submit(request_of({}, chunk=1, end=True, stream="long")).wait()
+    assert told.wait(20)

@@ -23,7 +23,7 @@ _DROPPED = ("PYTHONWARNINGS", "AIP_MODE", "PYTHONHOME")
 # passthrough at 1080p. Blocks under the first bound come from the heap, which is given back beyond the second. A heap a
 # thread would keep such blocks once each: without the third bound tritonserver alone held 150 to 300 MB more.
 # Huge pages for the heap (glibc.malloc.hugetlb=1) gave 1 % more, within the noise, and were left alone.
-# encode lowers the first bound for itself and gives memory back when a stream ends (memory.py).
+# encode lowers the first bound for itself and gives memory back when it is idle (memory.py).
 _MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),

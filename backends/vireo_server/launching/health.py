@@ -22,6 +22,8 @@ from vireo_server.launching.ports import port_taken
 __all__ = ["Health", "HealthPort", "ServiceHealth"]
 
 _ADDRESS = "127.0.0.1"
+_LOOK_SECONDS = 0.25
+"""How often the port looks whether it is closed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,7 @@ class HealthPort:
             raise port_taken(_ADDRESS, port, option="--health-port") from error
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), name="vireo-health", daemon=True
+            target=self._server.serve_forever, args=(_LOOK_SECONDS,), name="vireo-health", daemon=True
         )
         self._thread.start()
 

@@ -17,7 +17,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +152,7 @@ class Watchdog:
     def _look(self) -> None:
         beats = {beat.pid: beat for beat in read_beats(self._runtime)}
         self._kill_stuck(beats)
-        for model, dead in self._deaths().items():
+        for model, dead in self._deaths(beats).items():
             if self._stopped.is_set() or not self._is_running():
                 return
             self._replacing.add(model)
@@ -172,21 +172,30 @@ class Watchdog:
         self._stages.pop(stage.pid, None)
         self._retired.add(stage.pid)
 
-    def _deaths(self) -> dict[str, list[Stage]]:
-        """Give the models that lost processes, each with those that were known."""
+    def _deaths(self, beats: Collection[int]) -> dict[str, list[Stage]]:
+        """Give the models that lost processes, each with those that were known.
+
+        The kernel's list of a server's processes is as long as its threads are many, and takes milliseconds to read:
+        it is read where somebody unknown beats, or somebody is missing.
+        """
         with self._changing:
-            self._look_for_new()
-            dead: dict[str, list[Stage]] = {}
-            living = set(self._being_loaded)
-            for stage in self._stages.values():
-                if not stage.is_dead():
-                    living.add(stage.model)
-                elif stage.model not in self._being_loaded:
-                    dead.setdefault(stage.model, []).append(stage)
-            # A process may die before it is seen here, and a dead one does not tell its model.
-            for model in self._log.models_with_process() - living - self._given_up.keys() - self._unloaded:
-                dead.setdefault(model, [])
-            return dead
+            if self._missing() or set(beats) - self._stages.keys() - self._retired:
+                self._look_for_new()
+            return self._missing()
+
+    def _missing(self) -> dict[str, list[Stage]]:
+        """Give the models without a living process, as far as is known, each with its dead ones."""
+        dead: dict[str, list[Stage]] = {}
+        living = set(self._being_loaded)
+        for stage in self._stages.values():
+            if not stage.is_dead():
+                living.add(stage.model)
+            elif stage.model not in self._being_loaded:
+                dead.setdefault(stage.model, []).append(stage)
+        # A process may die before it is seen here, and a dead one does not tell its model.
+        for model in self._log.models_with_process() - living - self._given_up.keys() - self._unloaded:
+            dead.setdefault(model, [])
+        return dead
 
     def _kill_stuck(self, beats: dict[int, Beat]) -> None:
         now = time.monotonic()
