@@ -6,25 +6,30 @@
 - *in process*: what is left without any serving. One thread a core takes clip after clip: PyAV decodes, the service's
   own code samples, converts and makes windows, OpenVINO computes. The answers are compared: they are the same bits.
 - *picture service*: the client decodes and sends each sampled picture by itself, RGB, UINT8, over a connection that
-  stays open; the same network, with a resize in front, answers. Exactly the pictures that the service samples.
-- *small pictures*: the same, but the client knows the network so well that it makes its 96x96 pictures itself.
+  stays open; the same network, with a cheap resize in front, answers. Exactly the pictures that the service samples.
+- *small pictures*: the same, but the client knows the network so well that it makes its 96x96 pictures itself, by our
+  kernels; the answers are the same bits.
 - *decoding*: what such a client decodes, and nothing else.
 
-For the picture services the time of the network itself is taken off both sides: it is the same work.
+For the picture services the time of the network itself is taken off both sides: what it takes by itself for the same
+pictures in the same batches, which are single pictures there and a whole clip here. All clients open a file alike.
 
 # Note [What bounds the ratio to a picture service]
-Sending pictures costs it some 18 ms of processor time each at 720p, decoding 1 ms a frame, and the service decodes too.
-So the fewer frames are sampled, the more of both is decoding. `rate=8` is what shot_classification and video_tags look
-at, and has the project's goal; `rate=2` and `key` are measured beside it. That `rate=2` gains at all beyond what is not
-sent comes from packets that are left undecoded (Note [What sampling need not decode] in vireo_server/skipping.py).
-
+Both sides decode, and of what the service does beyond its network half is decoding, most of the rest making pictures
+small with every pixel counted. So the fewer frames are sampled, the more of both is decoding, and of key frames alone
+there is little that need not be sent. `rate=8` is what shot_classification and video_tags look at, and has the
+project's goal; `rate=2` and `key` are measured beside it. That `rate=2` gains at all beyond what is not sent comes from
+packets that are left undecoded (Note [What sampling need not decode] in vireo_server/skipping.py).
 # Note [What was tried for short clips]
 Kept, in processor time a clip of 100 frames at 720p on two cores: decoding only what a sampled frame needs (of 105 ms
 31 less at rate=8, 51 at rate=2); no export of quantisers, which nobody asked for (8); decode and preprocess in one
 process, with one request for up to 128 packets instead of four (226 ms became 179 at rate=8: a frame is 1.4 MB); a
 client that decodes no picture to learn what the headers say, and opens MP4 without libavformat's own look (28 became
 11).
-Without gain worth its risk: configurations kept in the client (0.7 a question, and a revision could be missed).
+Since then: pictures are made small with a faster transposition (a frame to 96x96 in 1.78 ms instead of 1.96), and
+the client asks one question less (0.5).
+Without gain: 512-bit vectors, sums along rows without a transposition, luma scaled once for the three colours.
+Without gain worth its risk: configurations kept in the client (0.5 a question, and a revision could be missed).
 """
 
 from __future__ import annotations
@@ -33,12 +38,12 @@ import argparse
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -60,8 +65,8 @@ from vireo_server.windows import Windows
 from vireo_training.camera_motion import MOTIONS, draw_camera, film
 from vireo_training.photographs import load, photographs_for
 
+from perf.clips import ROOT
 from perf.ladder.network import CORES
-from perf.machine import ROOT
 from perf.measure import Measurement, Measurements, in_turn, ratios, say
 from perf.targets import checked
 
@@ -75,6 +80,13 @@ _MADE = ROOT / ".cache" / "perf" / "shots"
 SAMPLES = ("rate=8", "rate=2", "key")
 _AT_ONCE = 2 * CORES
 """Clips under way at once, of the served ones and of the picture service's."""
+
+_WITHOUT = {
+    "served": "network",
+    "small_pictures": "network_on_single_pictures",
+    "picture_service": "network_on_single_pictures",
+}
+"""Each way that the network is part of, and what the network takes by itself for the same batches."""
 
 Pictures = npt.NDArray[np.uint8]
 Answers = npt.NDArray[np.float32]
@@ -110,12 +122,13 @@ def _write(path: Path, frames: Pictures, size: tuple[int, int]) -> None:
 
 def sampled(path: Path, sample: str, settings: PreprocessSettings) -> Iterator[tuple[Pictures, npt.NDArray[np.int64]]]:
     """The pictures of one clip that a service would make, (1, C, H, W), each with its row of TIMING."""
-    stream = probe(MediaSource(path), for_numbers=True).description
+    source = MediaSource(path)
+    stream = probe(source, for_numbers=True).description
     sampler = Sampler(Sampling.parse(sample), time_base=Fraction(*stream.time_base))
     color = tags.resolve(stream.color, width=stream.width, height=stream.height, codec=stream.codec)
     format: Format = replace(tags.NOTHING, width=stream.width, height=stream.height, color=color)
     row = np.empty((1, *frame_shape(width=stream.width, height=stream.height, pixel_format="nv12")), np.uint8)
-    with av.open(str(path)) as container:
+    with source.open(quick=True) as container:
         video = container.streams.video[0]
         video.thread_count = 1
         for packet in container.demux(video):
@@ -169,7 +182,10 @@ def picture_service(url: str, paths: Sequence[Path], sample: str, *, whole: bool
 
 
 def repository_with_picture_service(folder: Path) -> Path:
-    """A copy of the shipped repository with one more model: the network of `features` for pictures of any size."""
+    """A copy of the shipped repository with one more model: the network of `features` for pictures of any size. Its
+    resize is the cheapest there is, of bytes and between four neighbours: one in floating point takes five times as
+    long, and ours, which looks at every pixel, in a model of its own makes this way slower than it need be.
+    """
     import onnx
 
     repository = folder / "model_repository"
@@ -180,10 +196,10 @@ def repository_with_picture_service(folder: Path) -> Path:
     first.input[0] = "small"
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([96, 96], np.int64), "side"))
     ahead = [
-        onnx.helper.make_node("Cast", ["INPUT"], ["whole"], to=onnx.TensorProto.FLOAT),
         onnx.helper.make_node("Shape", ["INPUT"], ["batch"], start=0, end=2),
         onnx.helper.make_node("Concat", ["batch", "side"], ["sizes"], axis=0),
-        onnx.helper.make_node("Resize", ["whole", "", "", "sizes"], ["small"], mode="linear"),
+        onnx.helper.make_node("Resize", ["INPUT", "", "", "sizes"], ["small_codes"], mode="linear"),
+        onnx.helper.make_node("Cast", ["small_codes"], ["small"], to=onnx.TensorProto.FLOAT),
     ]
     for node in reversed(ahead):
         model.graph.node.insert(0, node)
@@ -201,7 +217,7 @@ def decoding(paths: Sequence[Path], sample: str) -> None:
     """What a client of a picture service decodes, one thread a core."""
 
     def decode(path: Path) -> None:
-        with av.open(str(path)) as container:
+        with MediaSource(path).open() as container:
             video = container.streams.video[0]
             video.thread_count = 1
             for packet in container.demux(video):
@@ -212,14 +228,20 @@ def decoding(paths: Sequence[Path], sample: str) -> None:
         list(pool.map(decode, paths))
 
 
-def network_alone(network: Runtime, counts: Sequence[int]) -> None:
-    """What both must compute: so many pictures of each clip, all cores at it."""
-    for count in counts:
+def network_alone(network: Runtime, batches: Iterable[int]) -> None:
+    """The network by itself, all cores at it, on batches of so many pictures each."""
+    for count in batches:
         next(iter(network.run([np.zeros((count, 3, 96, 96), np.uint8)])))
 
 
 def measure(
-    *, clips: int, rounds: int, frames: int = 100, size: tuple[int, int] = (1280, 720), samples: Sequence[str] = SAMPLES
+    *,
+    clips: int,
+    rounds: int,
+    frames: int = 100,
+    size: tuple[int, int] = (1280, 720),
+    samples: Sequence[str] = SAMPLES,
+    one_process: bool = True,
 ) -> Measurements:
     """Clips a second of the three ways, and the time a clip beyond the network's own, in turn, on a server of its own.
 
@@ -229,56 +251,77 @@ def measure(
         frames: of each clip.
         size: width and height.
         samples: which frames the picture services and `features` look at.
+        one_process: whether `shot_classification` is compared with one process too.
     """
     paths = make_shots(clips, size=size, frames=frames)
     say(f"{clips} clips of {frames} frames, {size[0]}x{size[1]}")
+    found: Measurements = {}
     with (
         tempfile.TemporaryDirectory() as folder,
         running_server(
             repository=repository_with_picture_service(Path(folder)),
             services=["shot_classification", "features", PICTURE_SERVICE],
         ) as server,
+        Client(server.grpc_url) as client,
     ):
-        return _measure(server.grpc_url, paths, samples=samples, rounds=rounds)
-
-
-def _measure(url: str, paths: Sequence[Path], *, samples: Sequence[str], rounds: int) -> Measurements:
-    shots, features = (_network(name) for name in ("shot_classification_network", "features_network"))
-    found: Measurements = {}
-    with Client(url) as client:
-        shot = partial(served, client, paths, "shot_classification", "CAMERA_MOTION")
-        plain = partial(in_process, paths, shots)
-        # Once, so that everything is compiled; and the answers are the same.
-        for ours, theirs in zip(shot(), plain(), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-        speeds = in_turn({"served": _clips(paths, shot), "in_process": _clips(paths, plain)}, rounds=rounds)
-        for name, values in speeds.items():
-            found[f"extraction.{name}"] = Measurement(values=tuple(values), unit="clips/s", better="higher")
-        share = ratios(speeds["served"], speeds["in_process"])
-        found["extraction.served/in_process"] = Measurement(values=share, unit="ratio", better="higher")
+        if one_process:
+            found |= _beside_one_process(client, paths, rounds=rounds)
         for sample in samples:
-            feature = partial(served, client, paths, "features", "EMBEDDING", sample=sample)
-            whole, small = (partial(picture_service, url, paths, sample, whole=each) for each in (True, False))
-            counts = [len(answers) for answers in feature()]
-            for ours, theirs, other in zip(feature(), small(), whole(), strict=True):
-                np.testing.assert_array_equal(ours, theirs)
-                assert other.shape == ours.shape
-            alone = partial(network_alone, features, counts)
-            alone()
-            ways = {"served": feature, "picture_service": whole, "small_pictures": small, "network": alone}
-            ways["decoding"] = partial(decoding, paths, sample)
-            times = in_turn({name: _milliseconds(paths, work) for name, work in ways.items()}, rounds=rounds)
-            for name, values in times.items():
-                label = f"extraction.{sample}.{name}"
-                found[label] = Measurement(values=tuple(values), unit="ms a clip", better="lower")
-            beyond = {
-                name: [max(value - network, 1e-3) for value, network in zip(values, times["network"], strict=True)]
-                for name, values in times.items()
-            }
-            for name in ("picture_service", "small_pictures"):
-                found[f"extraction.{sample}.beyond_network.{name}/served"] = Measurement(
-                    values=ratios(beyond[name], beyond["served"]), unit="ratio", better="higher"
-                )
+            found |= _beside_pictures(client, server.grpc_url, paths, sample, rounds=rounds)
+    return found
+
+
+def _beside_one_process(client: Client, paths: Sequence[Path], *, rounds: int) -> Measurements:
+    network = _network("shot_classification_network")
+
+    def shot(paths: Sequence[Path]) -> list[Answers]:
+        return served(client, paths, "shot_classification", "CAMERA_MOTION")
+
+    # Once, so that everything is compiled; and the answers are the same.
+    different = list(dict.fromkeys(paths))
+    for ours, theirs in zip(shot(different), in_process(different, network), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    ways = {"served": _clips(paths, shot), "in_process": _clips(paths, lambda paths: in_process(paths, network))}
+    speeds = in_turn(ways, rounds=rounds)
+    found = {
+        f"extraction.{name}": Measurement(values=tuple(values), unit="clips/s", better="higher")
+        for name, values in speeds.items()
+    }
+    share = ratios(speeds["served"], speeds["in_process"])
+    found["extraction.served/in_process"] = Measurement(values=share, unit="ratio", better="higher")
+    return found
+
+
+def _beside_pictures(client: Client, url: str, paths: Sequence[Path], sample: str, *, rounds: int) -> Measurements:
+    network, different = _network("features_network"), list(dict.fromkeys(paths))
+    ways: dict[str, Callable[[Sequence[Path]], Any]] = {
+        "served": lambda paths: served(client, paths, "features", "EMBEDDING", sample=sample),
+        "picture_service": lambda paths: picture_service(url, paths, sample, whole=True),
+        "small_pictures": lambda paths: picture_service(url, paths, sample, whole=False),
+        "decoding": lambda paths: decoding(paths, sample),
+    }
+    answers = {name: ways[name](different) for name in _WITHOUT}
+    for ours, small, whole in zip(*answers.values(), strict=True):
+        np.testing.assert_array_equal(ours, small)
+        assert whole.shape == ours.shape
+    counts = {path: len(rows) for path, rows in zip(different, answers["served"], strict=True)}
+    ways["network"] = lambda paths: network_alone(network, (counts[path] for path in paths))
+    ways["network_on_single_pictures"] = lambda paths: network_alone(network, [1] * sum(counts[path] for path in paths))
+    for name in set(_WITHOUT.values()):
+        ways[name](different)
+    times = in_turn({name: _milliseconds(paths, work) for name, work in ways.items()}, rounds=rounds)
+    found = {
+        f"extraction.{sample}.{name}": Measurement(values=tuple(values), unit="ms a clip", better="lower")
+        for name, values in times.items()
+    }
+    beyond = {
+        name: [max(value - network, 1e-3) for value, network in zip(times[name], times[without], strict=True)]
+        for name, without in _WITHOUT.items()
+    }
+    for name in ("picture_service", "small_pictures"):
+        found[f"extraction.{sample}.beyond_network.{name}/served"] = Measurement(
+            values=ratios(beyond[name], beyond["served"]), unit="ratio", better="higher"
+        )
     return found
 
 
@@ -286,16 +329,16 @@ def _network(name: str) -> Runtime:
     return load_runtime("openvino", ROOT / "model_repository" / name / "1" / "model.onnx", threads=CORES)
 
 
-def _clips(paths: Sequence[Path], work: Callable[[], object]) -> Callable[[], float]:
+def _clips(paths: Sequence[Path], work: Callable[[Sequence[Path]], object]) -> Callable[[], float]:
     def run() -> float:
         began = time.perf_counter()
-        work()
+        work(paths)
         return len(paths) / (time.perf_counter() - began)
 
     return run
 
 
-def _milliseconds(paths: Sequence[Path], work: Callable[[], object]) -> Callable[[], float]:
+def _milliseconds(paths: Sequence[Path], work: Callable[[Sequence[Path]], object]) -> Callable[[], float]:
     return lambda: 1000 / _clips(paths, work)()
 
 
@@ -305,7 +348,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=100)
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--size", default="1280x720")
-    parser.add_argument("--samples", nargs="+", default=SAMPLES)
+    parser.add_argument("--samples", nargs="*", default=SAMPLES)
+    parser.add_argument("--pictures-only", action="store_true", help="no comparison with one process")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
@@ -315,6 +359,7 @@ def main() -> None:
         frames=options.frames,
         size=(width, height),
         samples=options.samples,
+        one_process=not options.pictures_only,
     )
     for name, measurement in found.items():
         print(f"{name:58} {measurement}")
