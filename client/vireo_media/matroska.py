@@ -15,6 +15,7 @@ __all__ = ["EBML_HEADER", "SEGMENT", "read_crops", "read_length", "reserved_name
 
 EBML_HEADER, SEGMENT = 0x1A45DFA3, 0x18538067
 _TRACKS, _CLUSTER, _TRACK_ENTRY = 0x1654AE6B, 0x1F43B675, 0xAE
+_SEEK_HEAD, _SEEK, _SEEK_ID, _SEEK_POSITION = 0x114D9B74, 0x4DBB, 0x53AB, 0x53AC
 _TRACK_TYPE, _IS_VIDEO = 0x83, 1
 _NAME, _VIDEO, _VOID, _CRC = 0x536E, 0xE0, 0xEC, 0xBF
 _PIXEL_WIDTH, _PIXEL_HEIGHT, _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0xB0, 0xBA, 0x54B0, 0x54BA, 0x54B2
@@ -124,24 +125,42 @@ def _display_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
 
 
 def _find_tracks(file: BinaryIO) -> tuple[int, bytes] | None:
-    """Where the payload of the element Tracks begins, and the payload; None where it does not come before the first
-    cluster, as it does in every file that can be played while it is fetched."""
+    """Where the payload of the element Tracks begins, and the payload. It stands before the first cluster, or where a
+    SeekHead before that says; None where it does not."""
     size = file.seek(0, os.SEEK_END)
-    position = 0
+    position, segment = 0, 0
+    behind: int | None = None
     for _ in range(_MOST_ELEMENTS):
         file.seek(position)
         header = file.read(12)
         kind, width = _id(header)
         length = read_length(header[width:])
+        if kind == _CLUSTER and behind is not None and behind > position:
+            position, behind = behind, None
+            continue
         if kind in (0, _CLUSTER) or length is None:
             return None
         begin = position + width + length[1]
-        if kind == _TRACKS:
+        if kind in (_TRACKS, _SEEK_HEAD):
             file.seek(begin)
-            return begin, file.read(min(length[0], _MOST_BYTES))
+            payload = file.read(min(length[0], _MOST_BYTES))
+            if kind == _TRACKS:
+                return begin, payload
+            behind = _sought_tracks(payload, segment) or behind
+        if kind == SEGMENT:
+            segment = begin
         position = begin if kind == SEGMENT else begin + length[0]
         if position >= size:
             break
+    return None
+
+
+def _sought_tracks(seek_head: bytes, segment: int) -> int | None:
+    """Where the payload of a SeekHead says that Tracks is; `segment` is where the segment's payload begins."""
+    for entry in _elements(seek_head):
+        found = {element.kind: _number(element.payload) for element in _elements(entry.payload)}
+        if entry.kind == _SEEK and found.get(_SEEK_ID) == _TRACKS and _SEEK_POSITION in found:
+            return segment + found[_SEEK_POSITION]
     return None
 
 

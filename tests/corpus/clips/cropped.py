@@ -12,6 +12,8 @@ from vireo_media.testing import numbered_clip
 
 from .case import SIZE
 
+_SEGMENT, _INFO, _TRACKS = b"\x18\x53\x80\x67", b"\x15\x49\xa9\x66", b"\x16\x54\xae\x6b"
+_TAGS, _CLUSTER, _CUES = b"\x12\x54\xc3\x67", b"\x1f\x43\xb6\x75", b"\x1c\x53\xbb\x6b"
 _CROPS = b"\x54\xcc", b"\x54\xbb", b"\x54\xdd", b"\x54\xaa"
 
 
@@ -43,6 +45,25 @@ def cropped_mkv(path: Path, frames: int) -> None:
     header = data[:video].replace(named, b"") + b"\xe0" + bytes([data[video + 1] + len(crops)])
     assert len(header) == start - len(crops)
     path.write_bytes(header + data[start:end] + crops + data[end:])
+
+
+def cropped_mkv_behind(path: Path, frames: int) -> None:
+    """The same, with Tracks behind the pictures, as a SeekHead says: live recorders that mend their file have it."""
+    cropped_mkv(path, frames)
+    data = path.read_bytes()
+    tracks, end = data.rindex(_TRACKS), data.rindex(_TAGS)
+    cluster, cues = data.index(_CLUSTER), data.rindex(_CUES)
+    segment = data.index(_SEGMENT) + 12
+    info = data.rindex(_INFO)  # The first of each is in the SeekHead.
+    parts = data[info:tracks] + data[cluster:cues]
+
+    def sought(place: int) -> bytes:
+        seek = b"\x53\xab\x84" + _TRACKS + b"\x53\xac\x84" + place.to_bytes(4, "big")
+        return b"\x11\x4d\x9b\x74" + bytes([0x80 + 3 + len(seek)]) + b"\x4d\xbb" + bytes([0x80 + len(seek)]) + seek
+
+    head = sought(len(sought(0)) + len(parts))
+    whole = head + parts + data[tracks:end]
+    path.write_bytes(data[: segment - 8] + (1 << 56 | len(whole)).to_bytes(8, "big") + whole)
 
 
 def cropped_sps(path: Path, frames: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from vireo_media.testing import numbered_clip
 
 from .case import HALF_MS, QUIET, SIZE, Case
-from .cropped import cropped_mkv, cropped_mp4, cropped_sps
+from .cropped import cropped_mkv, cropped_mkv_behind, cropped_mp4, cropped_sps
 from .fields import fields_h264, fields_mpeg2
 
 GROUP = "pictures"
@@ -61,6 +61,9 @@ CASES = (
          notes=("to 128x80",)),
     Case(name="cropped_mkv", group=GROUP, comes="mkv or webm that crops its pictures",
          gives="the picture that players show (said)", suffix=".mkv", make=cropped_mkv, size=(128, 80),
+         notes=("to 128x80",)),
+    Case(name="cropped_mkv_behind", group=GROUP, comes="the same, said behind the pictures",
+         gives="the picture that players show (said)", suffix=".mkv", make=cropped_mkv_behind, size=(128, 80),
          notes=("to 128x80",)),
     Case(name="cropped_sps", group=GROUP, comes="H.264 or HEVC that crops on any side",
          gives="the picture that players show", suffix=".mp4", make=cropped_sps, size=(146, 90)),
