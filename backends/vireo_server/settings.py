@@ -52,7 +52,7 @@ class DecodeSettings(PixelSettings):
     codecs: tuple[str, ...] = (
         "h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mpeg1video", "mpeg4", "msmpeg4v3", "prores", "ffv1",
         "mjpeg", "dnxhd", "flv1", "h263", "theora", "vc1", "wmv3", "wmv2", "wmv1", "msmpeg4v2",
-        "png", "gif", "dvvideo", "huffyuv", "ffvhuff",
+        "png", "apng", "gif", "dvvideo", "huffyuv", "ffvhuff", "magicyuv", "jpeg2000", "cfhd", "v210",
     )  # fmt: skip
 
     def __post_init__(self) -> None:

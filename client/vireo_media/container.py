@@ -19,7 +19,7 @@ from av.stream import Disposition
 from vireo_media.addresses import display_name, is_address, open_address
 from vireo_media.errors import InputError, InputMissingError
 from vireo_media.fields import FieldPairs
-from vireo_media.integrity import find_cut, is_mp4, is_upright
+from vireo_media.integrity import find_cut, is_mp4, is_short_ts, is_upright
 from vireo_media.reordering import says_when_shown, times_of_showing
 from vireo_media.times import FLAG_CORRUPT, FLAG_DISCARD, FLAG_KEY, UNKNOWN, CodedPacket, clock
 from vireo_media.vops import single_pictures
@@ -86,7 +86,7 @@ class MediaSource:
         self.remarks: dict[str, str] = {}
         self.has_decoding_times = False
         self.reorder_depth = 0
-        self._checked = False
+        self._checked = self._is_short_ts = False
         self.is_mp4 = self.is_upright_mp4 = False
         """Known when it was opened: whether it is MP4, MOV or their kin, and one of which no track is to be turned."""
 
@@ -111,7 +111,8 @@ class MediaSource:
         options = self._options | (_QUICK_OPTIONS if quick and self.is_mp4 else {})
         with media_errors(self.name, "opening"):
             file: Any = f"file:{os.fspath(cast(str, self._source))}" if self._is_path else self._stream()
-            container = av.open(file, "r", options=options, metadata_errors="replace")
+            format = "mpegts" if self._is_short_ts else None
+            container = av.open(file, "r", format=format, options=options, metadata_errors="replace")
         try:
             with container:
                 yield container
@@ -177,6 +178,7 @@ class MediaSource:
         self.is_mp4 = is_mp4(file)
         self.is_upright_mp4 = self.is_mp4 and is_upright(file)
         file.seek(0)
+        self._is_short_ts = is_short_ts(file, size)
         cut = find_cut(file, size)
         if cut is not None:
             raise InputError(f"input {self.name!r} is cut short: {cut}; fetch or export it again")

@@ -7,13 +7,14 @@ from typing import BinaryIO
 from vireo_media.boxes import boxes, find, movie, read
 from vireo_media.matroska import EBML_HEADER, SEGMENT, read_length
 
-__all__ = ["find_cut", "is_mp4", "is_upright"]
+__all__ = ["find_cut", "is_mp4", "is_short_ts", "is_upright"]
 
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """What such a file may begin with."""
 _UPRIGHT = struct.pack(">9I", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 _TRACK_MATRIX, _MOVIE_MATRIX, _LONG_TIMES = 40, 36, 12
 """Where the matrix is, and how much later in version 1, whose times are longer."""
+_TS_PACKET, _TS_SYNC, _FEW_TS_PACKETS = 188, 0x47, 16
 _EBML, _SEGMENT = (element.to_bytes(4, "big") for element in (EBML_HEADER, SEGMENT))
 
 
@@ -22,6 +23,15 @@ def is_mp4(file: BinaryIO) -> bool:
     head = file.read(8)
     file.seek(0)
     return head[4:8] in _BOXES
+
+
+def is_short_ts(file: BinaryIO, size: int) -> bool:
+    """Whether `file`, from its beginning, is MPEG-TS of so few packets that libav takes it for something else."""
+    if size > _FEW_TS_PACKETS * _TS_PACKET or size % _TS_PACKET:
+        return False
+    data = file.read(size)
+    file.seek(0)
+    return set(data[::_TS_PACKET]) == {_TS_SYNC}
 
 
 def is_upright(file: BinaryIO) -> bool:

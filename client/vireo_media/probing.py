@@ -21,6 +21,7 @@ from vireo_media.cropping import Crop, container_crop
 from vireo_media.description import FIELD_ORDERS, Rational, StreamDescription
 from vireo_media.parameter_sets import H264Parameters, has_frames_only, read_h264
 from vireo_media.reordering import says_when_shown, seen_depth
+from vireo_media.side_data import EXIF, VIEW, entries
 from vireo_media.vops import has_packed_pictures
 
 __all__ = ["MATRICES", "PRIMARIES", "RANGES", "TRANSFERS", "VideoInput", "is_rgb", "probe"]
@@ -60,6 +61,8 @@ _NOT_CODED_AGAIN = {
     Type.DOVI_METADATA: "Dolby Vision metadata",
     Type.S12M_TIMECODE: "time codes",
     Type.ICC_PROFILE: "an ICC profile",
+    EXIF: "EXIF metadata",
+    VIEW: "views for two eyes",
 }
 """What frames carry beside their pixels that no encoder here writes."""
 
@@ -307,8 +310,8 @@ def _crop(
 
 
 def _side_data(frame: av.VideoFrame | None) -> dict[Type, bytes]:
-    entries: Any = frame.side_data if frame is not None else ()
-    return {entry.type: bytes(entry) for entry in entries}
+    found: Any = entries(frame) if frame is not None else ()
+    return {entry.type: bytes(entry) for entry in found}
 
 
 def _note_losses(source: MediaSource, stream: av.video.stream.VideoStream, side_data: Mapping[Type, bytes]) -> None:

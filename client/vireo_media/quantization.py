@@ -13,12 +13,13 @@ The unit is the *quantiser step* in levels of an 8-bit picture, as the step of a
 Other decoders of libavcodec do not tell.
 """
 
-from typing import Any, cast
+from typing import cast
 
 import av
 import numpy as np
 from av.sidedata.encparams import VideoEncParams
-from av.sidedata.sidedata import SideDataContainer
+
+from vireo_media.side_data import entries
 
 __all__ = ["DECODER_OPTIONS", "QuantizerReader", "has_loop_filter", "jpeg_step"]
 
@@ -47,9 +48,7 @@ class QuantizerReader:
 
         libavcodec says nothing of the last picture of an MPEG stream: it takes the step of the one before.
         """
-        # Not `frame.side_data`: a frame keeps what that gives, which keeps the frame, and only the garbage collector
-        # would free the picture; some fifty pictures waited for it.
-        for data in cast(Any, SideDataContainer)(frame):
+        for data in entries(frame):
             if isinstance(data, VideoEncParams) and data.nb_blocks:
                 self._step = _encoded_step(data)
         return self._step

@@ -3,12 +3,15 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 from vireo_media.testing import numbered_clip
 
 from .case import HALF_MS, QUIET, SIZE, Case
 from .cropped import cropped_mkv, cropped_mkv_behind, cropped_mp4, cropped_sps
 from .fields import fields_h264, fields_mpeg2
+from .remuxing import remuxed
 
 GROUP = "pictures"
 _HDR = (
@@ -16,6 +19,20 @@ _HDR = (
     "master-display=G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(10000000,50):max-cll=1000,400"
 )
 _HDR_COLOR = {"colorspace": 9, "color_trc": 16, "color_primaries": 9, "color_range": 1}
+
+
+def _exif(path: Path, frames: int) -> None:
+    """An APP1 segment with the maker's name (CIPA DC-008, 4.5 and 4.6.4) behind the beginning of each picture."""
+
+    def change(packet: Any, place: int) -> Any:
+        data = bytes(packet)
+        tiff = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\1\1\x0f\0\2\0\0\0\4cam\0\0\0\0\0"
+        picture = av.Packet(data[:2] + b"\xff\xe1" + (len(tiff) + 2).to_bytes(2, "big") + tiff + data[2:])
+        picture.pts, picture.dts, picture.time_base = packet.pts, packet.dts, packet.time_base
+        picture.duration, picture.is_keyframe = packet.duration, True
+        return picture
+
+    remuxed(path, frames, change, via="mov", codec="mjpeg", pixel_format="yuvj420p")
 
 
 def _no_color(path: Path, frames: int) -> None:
@@ -39,6 +56,8 @@ CASES = (
     Case(name="alpha_webm", group=GROUP, comes="VP9 or VP8 with alpha, WebM", gives="the picture without it (said)",
          suffix=".webm", clip={"codec": "libvpx-vp9", "pixel_format": "yuva420p", "options": {"auto-alt-ref": "0"}},
          notes=("alpha",)),
+    Case(name="exif", group=GROUP, comes="MJPEG with EXIF, as cameras write it", gives="the picture without it (said)",
+         suffix=".mov", make=_exif, pixel_format="yuvj420p", notes=("EXIF",)),
     Case(name="png", group=GROUP, comes="PNG with alpha, mov", gives="BT.709 4:2:0 (said)", suffix=".mov",
          clip={"codec": "png", "pixel_format": "rgba"}, notes=("alpha", "RGB")),
     Case(name="gray", group=GROUP, comes="grey", gives="the same grey", suffix=".mkv",

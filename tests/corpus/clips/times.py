@@ -102,6 +102,8 @@ CASES = (
     Case(name="one_frame", group=GROUP, comes="one frame", gives="one frame", suffix=".mp4", frames=1),
     Case(name="one_frame_ts", group=GROUP, comes="one frame, to MPEG-TS", gives="one frame", suffix=".mp4", frames=1,
          output=".ts"),
+    Case(name="one_frame_from_ts", group=GROUP, comes="one frame in MPEG-TS of a few packets", gives="one frame",
+         suffix=".ts", frames=1, clip={"codec": "mpeg2video"}),
     Case(name="two_frames_hevc", group=GROUP, comes="two frames, to HEVC", gives="two frames", suffix=".mp4",
          frames=2, options={"codec": "hevc"}),
 )  # fmt: skip

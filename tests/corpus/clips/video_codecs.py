@@ -42,6 +42,17 @@ CASES = (
         clip={"codec": "mjpeg", "pixel_format": "yuvj420p"},
         pixel_format="yuvj420p",
     ),
+    *(
+        Case(name=codec, group=GROUP, comes=name, gives=f"every frame, {gives}", suffix=suffix, frames=6,
+             clip={"codec": codec, "pixel_format": pixel_format}, pixel_format=layout, notes=notes)
+        for codec, name, suffix, pixel_format, layout, gives, notes in (
+            ("jpeg2000", "JPEG 2000, MXF", ".mxf", "yuv422p10le", "yuv420p10le", "10 bit, 4:2:0 (said)", ("4:2:0",)),
+            ("cfhd", "CineForm, mov", ".mov", "yuv422p10le", "yuv420p10le", "10 bit, 4:2:0 (said)", ("4:2:0",)),
+            ("v210", "v210, mov", ".mov", "yuv422p10le", "yuv420p10le", "10 bit, 4:2:0 (said)", ("4:2:0",)),
+            ("magicyuv", "MagicYUV, avi", ".avi", "yuv420p", "yuv420p", "exact times", ()),
+            ("apng", "animated PNG", ".apng", "rgb24", "yuv420p", "BT.709 4:2:0 (said)", ("RGB",)),
+        )
+    ),
     Case(name="dnxhd", group=GROUP, comes="DNxHR 4:2:2", gives="every frame, 4:2:0 (said)", suffix=".mov",
          clip={"codec": "dnxhd", "pixel_format": "yuv422p", "size": (256, 128), "options": {"profile": "dnxhr_sq"}},
          size=(256, 128), notes=("4:2:0",)),
