@@ -24,6 +24,18 @@ _NOT_COPIED = {
     "BPS", "alpha_mode", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "filename", "mimetype",
 }  # fmt: skip
 _STATISTICS = ("_STATISTICS", "BPS-", "DURATION-", "NUMBER_OF_")
+_EVERY_TRACK_HAS = {"handler_name", "creation_time"}
+"""Tags of a track in mp4 and mov that say nothing of their own."""
+
+_MOV_LANGUAGES = {
+    "sqi": "alb", "hye": "arm", "eus": "baq", "mya": "bur", "zho": "chi", "nld": "dut", "kat": "geo", "deu": "ger",
+    "ell": "gre", "isl": "ice", "mkd": "mac", "msa": "may", "fas": "per", "bod": "tib", "cym": "wel", "swe": "sve",
+    "fre": "fra", "cze": "ces", "rum": "ron", "slo": "slk",
+}  # fmt: skip
+"""Codes of languages (ISO 639-2 has two for some) that libav's muxer of mov does not know -> those that it does."""
+
+_IMAGES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png"), "bmp": ("cover.bmp", "image/bmp")}
+"""Codec of a cover -> its name and media type as an attachment."""
 
 
 class CopiedStreams:
@@ -44,12 +56,14 @@ class CopiedStreams:
         shift: Fraction = Fraction(0),
     ) -> None:
         self._writer = writer
+        self._source = source.source
         self._shift = shift
+        self._tags: list[tuple[str, int | None, dict[str, str]]] = []
         self.sounds_left_out = 0
         self._outputs: dict[int, av.stream.Stream] = {}
         original = find_video(reader, source.source.name)
         original.discard = av.stream.Discard.all
-        video.metadata.update(_kept(original.metadata))
+        self._copy_tags(original, video)
         video.disposition = original.disposition
         chapters = reader.chapters()
         for stream in reader.streams:
@@ -58,6 +72,7 @@ class CopiedStreams:
             if stream.index != original.index and not is_chapters:
                 self._add(stream, warnings)
         writer.metadata.update(_kept(reader.metadata))
+        self._tags.append(("the file", None, _kept(reader.metadata)))
         self._copy_chapters(chapters, warnings)
         copied = [stream for stream in reader.streams if stream.index in self._outputs]
         self._packets: Iterator[Any] = reader.demux(*copied) if copied else iter(())
@@ -109,17 +124,59 @@ class CopiedStreams:
             if "timecode" not in stream.metadata or format not in ("mp4", "mov", "matroska"):
                 warnings.append(f"{what} was left out: {format} cannot hold it; mkv may")
             return
+        if isinstance(stream, av.video.stream.VideoStream) and format != "mp4":  # A cover, as others are left out.
+            if format != "matroska" or not self._attach(stream):
+                warnings.append(f"{what} was left out: {format} cannot hold covers; mp4 can")
+            return
         try:
             copy = self._writer.add_stream_from_template(stream, opaque=True)
         except (ValueError, av.error.FFmpegError):
             other = "mp4 or mov may" if format == "matroska" else "mkv holds nearly everything"
             warnings.append(f"{what} was left out: {format} cannot hold it; {other}")
             return
-        copy.metadata.update(_kept(stream.metadata))
+        self._copy_tags(stream, copy)
         if not isinstance(stream, av.stream.AttachmentStream):
             self._outputs[stream.index] = copy
         copy.disposition = stream.disposition
         self.sounds_left_out -= stream.type == "audio"
+
+    def _copy_tags(self, stream: av.stream.Stream, copy: av.stream.Stream) -> None:
+        tags = _kept(stream.metadata)
+        if "title" not in tags and "name" in tags:  # mp4 and mov are read with one word and written with the other.
+            tags["title"] = tags.pop("name")
+        if self._writer.format.name == "mov" and "language" in tags:
+            tags["language"] = _MOV_LANGUAGES.get(tags["language"], tags["language"])
+        copy.metadata.update(tags)
+        own = {key: value for key, value in tags.items() if key.lower() not in _EVERY_TRACK_HAS and value != "und"}
+        self._tags.append((f"{stream.type} stream #{stream.index}", copy.index, own))
+
+    def missing_tags(self, written: av.container.InputContainer) -> list[str]:
+        """What of the metadata is not in the file that was written, as warnings for people."""
+        missing = []
+        for what, index, tags in self._tags:
+            held = [written.metadata] if index is None else []
+            # HLS has those of the file in its streams.
+            if index is None or index < len(written.streams):
+                held += [stream.metadata for stream in written.streams if index in (None, stream.index)]
+            found = {key.lower() for metadata in held for key in metadata}
+            found |= {"title"} if "name" in found else set()
+            lost = [key for key in tags if key.lower() not in found and key.lower().partition("-")[0] not in found]
+            if lost:
+                missing.append(f"{', '.join(sorted(lost))} of {what}")
+        if not missing:
+            return []
+        return [f"tags were left out: {'; '.join(missing)}: {self._writer.format.name} cannot hold them; mkv can"]
+
+    def _attach(self, cover: av.stream.Stream) -> bool:
+        """Matroska holds a cover as an attachment; as a stream it would be a second video."""
+        name, media_type = _IMAGES.get(_codec_name(cover), ("", ""))
+        with self._source.open() as reader:
+            pictures = [bytes(packet) for packet in reader.demux(reader.streams[cover.index]) if packet.size]
+        if len(pictures) != 1 or not name:
+            return False
+        said = cover.metadata
+        self._writer.add_attachment(said.get("filename", name), said.get("mimetype", media_type), pictures[0])
+        return True
 
     def _holds_bare(self, stream: av.stream.Stream) -> bool:
         """Streams without a codec: PyAV does not ask the muxer, and a muxer that cannot refuses the whole header."""

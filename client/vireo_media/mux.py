@@ -248,7 +248,8 @@ def _write(
             with open(target, "r+b") if isinstance(target, Path) else contextlib.nullcontext(target) as written:
                 write_aspect(written, aspect)
     with _output_errors(format):
-        warnings += _check_written(target, joined, format=format, first=joined.first * joined.time_base + shift)
+        first = joined.first * joined.time_base + shift
+        warnings += _check_written(target, joined, format=format, first=first, copied=copied)
     return MuxResult(
         frames=joined.frames,
         duration_seconds=float((joined.end - joined.first) * joined.time_base),
@@ -257,7 +258,9 @@ def _write(
     )
 
 
-def _check_written(target: Path | BinaryIO, joined: Joined, *, format: str, first: Fraction) -> list[str]:
+def _check_written(
+    target: Path | BinaryIO, joined: Joined, *, format: str, first: Fraction, copied: CopiedStreams
+) -> list[str]:
     """Read the file back: every frame must be in it. Returns what the container changed.
 
     Muxers drop what they cannot place, and say so in a log only.
@@ -269,6 +272,7 @@ def _check_written(target: Path | BinaryIO, joined: Joined, *, format: str, firs
         file = target
     with av.open(file, "r", format=format) as reader:
         stream = next(stream for stream in reader.streams.video if not is_picture_only(stream))
+        changed = copied.missing_tags(reader)
         base, aspect = stream.time_base or Fraction(1), stream.sample_aspect_ratio or Fraction(1)
         found, earliest = 0, 2**63
         for packet in reader.demux(stream):
@@ -279,7 +283,6 @@ def _check_written(target: Path | BinaryIO, joined: Joined, *, format: str, firs
             f"output: {found!r} frames are in the {format!r} file that was written, of {joined.frames!r}; allowed is "
             "every frame; choose another container, and report this"
         )
-    changed = []
     wanted = Fraction(*(joined.output.get("sample_aspect_ratio") or (1, 1)))
     if aspect != wanted:
         changed.append(

@@ -262,6 +262,56 @@ def test_chapters_of_mp4_are_a_track_there_and_written_anew(tmp_path: Path) -> N
     assert [warning.partition(":")[0] for warning in warnings if "left out" in warning] == ["2 chapters were left out"]
 
 
+def tagged_file(folder: Path) -> Path:
+    """A film with tags that only some containers hold, and a cover as mp4 has it."""
+    plain, cover, path = (folder / name for name in ("plain.mp4", "cover.mov", "tagged.mp4"))
+    numbered_clip(plain, frames=10, size=(64, 48), audio="aac", bframes=0)
+    numbered_clip(cover, frames=1, size=(32, 32), codec="png", pixel_format="rgb24")
+    with av.open(str(plain)) as reader, av.open(str(cover)) as picture, av.open(str(path), "w") as writer:
+        video, sound = (writer.add_stream_from_template(stream, opaque=True) for stream in reader.streams)
+        video.metadata.update({"title": "A track", "language": "swe"})
+        sound.metadata["language"] = "deu"
+        image = writer.add_stream_from_template(picture.streams.video[0], opaque=True)
+        image.disposition = Disposition.attached_pic
+        writer.metadata.update({"title": "A film", "show": "A series"})
+        for source, copies in ((picture, [image]), (reader, [video, sound])):
+            for packet in source.demux():
+                if packet.size:
+                    packet.stream = copies[packet.stream_index]
+                    writer.mux(packet)
+    return path
+
+
+def test_tags_that_a_container_cannot_hold_are_named(tmp_path: Path) -> None:
+    source = probe(MediaSource(tagged_file(tmp_path)))
+    lost = {}
+    for name in ("out.mp4", "out.mkv", "out.mov", "out.ts"):
+        warnings = mux(tmp_path / name, segments=[encode(range(10))], source=source).warnings
+        lost[name] = [warning.partition(": ")[2].partition(": ")[0] for warning in warnings if "tags were" in warning]
+    assert lost.pop("out.ts") == ["language, title of video stream #0; show, title of the file"]
+    assert lost == {"out.mp4": [], "out.mkv": [], "out.mov": ["show of the file"]}
+    titles = {"out.mp4": "name", "out.mkv": "title", "out.mov": "name"}
+    for name, key in titles.items():
+        with av.open(str(tmp_path / name)) as written:
+            assert written.streams.video[0].metadata[key] == "A track"
+            languages = [written.streams.get(**{kind: 0})[0].metadata["language"] for kind in ("video", "audio")]
+            assert languages == (["sve", "ger"] if name == "out.mov" else ["swe", "deu"])
+
+
+def test_a_cover_stays_one_or_is_named(tmp_path: Path) -> None:
+    source = probe(MediaSource(tagged_file(tmp_path)))
+    for name, stays in (("out.mp4", True), ("out.mkv", True), ("out.mov", False), ("out.ts", False)):
+        warnings = mux(tmp_path / name, segments=[encode(range(10))], source=source).warnings
+        assert any("cannot hold covers" in warning for warning in warnings) == (not stays)
+        with av.open(str(tmp_path / name)) as written:
+            covers = [stream for stream in written.streams.video if stream.disposition & Disposition.attached_pic]
+            assert len(covers) == stays
+            assert len(written.streams.video) == 1 + stays
+    with av.open(str(tmp_path / "out.mkv")) as written:
+        assert written.streams.video[1].metadata["mimetype"] == "image/png"
+        assert next(written.decode(video=1)).width == 32
+
+
 def test_a_time_code_stays_and_nothing_is_said(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "in.mov"), "w") as writer:
         stream: Any = writer.add_stream("libx264", rate=25)
