@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from vireo_media.bitstream import length_size, nal_units
 from vireo_media.parameter_sets import Bits, read_h264_set
 
-__all__ = ["HevcSignal", "chroma_location", "read_hevc_signal", "sample_location"]
+__all__ = ["HevcSignal", "chroma_location", "parameter_sets", "read_hevc_signal", "sample_location"]
 
 # H.264 and HEVC: chroma_sample_loc_type (ITU-T H.273, table for ChromaLocType); the bottom field's follows the top's.
 _SAMPLE_LOC = ("left", "center", "topleft", "top", "bottomleft", "bottom")
@@ -66,7 +66,7 @@ def read_chroma_location(codec: str, extradata: bytes, packet: bytes) -> str | N
     elif codec == "hevc":
         return sample_location(next((s.chroma for s in _signals(extradata, packet) if s.chroma is not None), None))
     elif codec == "h264":
-        for unit in _parameter_sets(codec, extradata, packet):
+        for unit in parameter_sets(codec, extradata, packet):
             parameters = read_h264_set(unit)
             if parameters is not None and parameters.chroma is not None:
                 return sample_location(parameters.chroma)
@@ -79,7 +79,7 @@ def read_hevc_signal(extradata: bytes, packet: bytes) -> HevcSignal | None:
 
 
 def _signals(extradata: bytes, packet: bytes) -> Iterator[HevcSignal]:
-    for unit in _parameter_sets("hevc", extradata, packet):
+    for unit in parameter_sets("hevc", extradata, packet):
         try:
             yield _signal(Bits(unit[2:].replace(b"\0\0\3", b"\0\0")))
         except IndexError:
@@ -91,7 +91,7 @@ def sample_location(number: int | None) -> str | None:
     return _SAMPLE_LOC[number] if number is not None and number < len(_SAMPLE_LOC) else None
 
 
-def _parameter_sets(codec: str, extradata: bytes, packet: bytes) -> Iterator[bytes]:
+def parameter_sets(codec: str, extradata: bytes, packet: bytes) -> Iterator[bytes]:
     """The sequence parameter sets of the base layer, with their NAL header."""
     units = [*_extradata_units(codec, extradata), *nal_units(codec, extradata, packet)]
     for unit in units:

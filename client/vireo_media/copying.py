@@ -20,8 +20,8 @@ __all__ = ["CopiedStreams"]
 
 # What a muxer writes itself, or what was true of the source's file only.
 _NOT_COPIED = {
-    "major_brand", "minor_version", "compatible_brands", "encoder", "ENCODER", "DURATION", "duration", "vendor_id",
-    "BPS", "alpha_mode", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "filename", "mimetype",
+    "major_brand", "minor_version", "compatible_brands", "encoder", "ENCODER", "software", "DURATION", "duration",
+    "vendor_id", "BPS", "alpha_mode", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "filename", "mimetype",
 }  # fmt: skip
 _STATISTICS = ("_STATISTICS", "BPS-", "DURATION-", "NUMBER_OF_")
 _EVERY_TRACK_HAS = {"handler_name", "creation_time"}

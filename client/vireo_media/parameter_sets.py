@@ -31,7 +31,7 @@ class H264Parameters:
     `frames_only`: no picture is coded as fields. `size` is (width, height) after cropping. `color` is primaries,
     transfer and matrix. `chroma` is chroma_sample_loc_type of the top field, `chroma_format` chroma_format_idc.
     `aspect` is the shape of a pixel, width to height. `frame_number_bits` is the length of frame_num in a slice,
-    `separate_planes` whether each plane has slices of its own.
+    `separate_planes` whether each plane has slices of its own. `reorder_depth` is max_num_reorder_frames.
     """
 
     frames_only: bool
@@ -43,6 +43,7 @@ class H264Parameters:
     full_range: bool | None = None
     color: tuple[int, int, int] | None = None
     chroma: int | None = None
+    reorder_depth: int | None = None
 
 
 def has_frames_only(codec: str, extradata: bytes) -> bool:
@@ -121,7 +122,7 @@ def _parameters(sps: bytes) -> H264Parameters:
         wide, tall = (1, 1) if separate or chroma_format in (0, 3) else (2, 2 if chroma_format == 1 else 1)
         width -= wide * (left + right)
         height -= tall * (top + bottom) * (1 if frames_only else 2)
-    full_range = color = chroma = aspect = None
+    full_range = color = chroma = aspect = reorder_depth = None
     if bits.take(1):
         if bits.take(1):
             aspect = _aspect(bits)
@@ -134,6 +135,8 @@ def _parameters(sps: bytes) -> H264Parameters:
                 color = bits.take(8), bits.take(8), bits.take(8)
         if bits.take(1):
             chroma = bits.unsigned()
+            bits.unsigned()
+        reorder_depth = _reorder_depth(bits)
     return H264Parameters(
         frames_only=frames_only,
         frame_number_bits=frame_number_bits,
@@ -144,7 +147,34 @@ def _parameters(sps: bytes) -> H264Parameters:
         full_range=full_range,
         color=color,
         chroma=chroma,
+        reorder_depth=reorder_depth,
     )
+
+
+def _reorder_depth(bits: "Bits") -> int | None:
+    """max_num_reorder_frames, of a VUI behind its chroma locations (ITU-T H.264 E.1.1 and E.1.2); None where it is not
+    said, or cannot be read: nothing else hangs on it."""
+    try:
+        if bits.take(1):
+            bits.take(32 + 32 + 1)
+        has_buffering = False
+        for _ in range(2):
+            if bits.take(1):
+                has_buffering = True
+                count = bits.unsigned() + 1
+                bits.take(4 + 4)
+                for _ in range(count):
+                    bits.skip_unsigned(2)
+                    bits.take(1)
+                bits.take(4 * 5)
+        bits.take(1 + has_buffering)
+        if not bits.take(1):
+            return None
+        bits.take(1)
+        bits.skip_unsigned(4)
+        return bits.unsigned()
+    except IndexError:
+        return None
 
 
 def _aspect(bits: "Bits") -> tuple[int, int] | None:

@@ -15,11 +15,11 @@ import av.video.stream
 from av.sidedata.sidedata import Type
 
 from vireo_media.bitstream import has_own_headers
-from vireo_media.chroma import chroma_location, read_hevc_signal, sample_location
+from vireo_media.chroma import chroma_location, parameter_sets, read_hevc_signal, sample_location
 from vireo_media.container import MediaSource, find_video, media_errors
 from vireo_media.cropping import Crop, container_crop
 from vireo_media.description import FIELD_ORDERS, Rational, StreamDescription
-from vireo_media.parameter_sets import H264Parameters, has_frames_only, read_h264
+from vireo_media.parameter_sets import H264Parameters, has_frames_only, read_h264, read_h264_set
 from vireo_media.reordering import says_when_shown, seen_depth
 from vireo_media.side_data import EXIF, VIEW, entries
 from vireo_media.vops import has_packed_pictures
@@ -271,11 +271,21 @@ def _first_picture(
         may_be_decoding_times = bool(context.has_b_frames) and _rises(sent)
         if count >= _MOST_PACKETS or (first is not None and not (may_be_decoding_times and count < _ENOUGH_PACKETS)):
             break
-    if may_be_decoding_times and not _rises(shown):
+    if may_be_decoding_times and (is_guessed or not _rises(shown)):
         if not is_guessed:
             source.read_decoding_times()
-        source.reorder_depth = 0 if is_packed else seen_depth(sent, shown)
+        said = _said_depth(context, key or b"")
+        source.reorder_depth = 0 if is_packed else seen_depth(sent, shown) if said is None else said
     return first, key
+
+
+def _said_depth(context: Any, key_packet: bytes) -> int | None:
+    """Over how many packets H.264 says that it reorders: encoders place packets by that, whatever they then do."""
+    if context.codec.canonical_name != "h264":
+        return None
+    units = parameter_sets("h264", context.extradata or b"", key_packet)
+    found = (parameters.reorder_depth for unit in units if (parameters := read_h264_set(unit)) is not None)
+    return next(found, None)
 
 
 def _rises(times: Sequence[int | None]) -> bool:

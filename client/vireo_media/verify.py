@@ -141,7 +141,7 @@ def _track(video: VideoInput, *, sent: bool) -> _Track:
         if packet.flags & FLAG_DISCARD or not is_shown(stream.codec, packet.data):
             continue
         at = packet.pts if packet.pts != UNKNOWN else packet.dts
-        known = known and packet.pts != UNKNOWN
+        known = known and at != UNKNOWN
         times.append(at if at != UNKNOWN else end)  # A bare stream has no times: one picture after the other.
         end = max(end, times[-1] + packet.duration) if len(times) > 1 else times[-1] + packet.duration
     return _Track(times=array("q", sorted(times)), base=Fraction(*stream.time_base), end=end, known=known)

@@ -73,6 +73,15 @@ def test_a_difference_is_named_and_loud(clip, tmp_path, change, words):
         check_same(found, name="other.mp4")
 
 
+def test_times_of_avi_are_compared_too(tmp_path):
+    pause = [*range(12), *range(17, 30)]
+    for name, pts in (("in.avi", pause), ("same.mp4", pause), ("other.mp4", [*range(13), *range(18, 30)])):
+        numbered_clip(tmp_path / name, frames=25, size=(160, 96), pts=pts, time_base=Fraction(1, 25))
+    assert verify(tmp_path / "in.avi", tmp_path / "same.mp4").differences == ()
+    (found,) = verify(tmp_path / "in.avi", tmp_path / "other.mp4").differences
+    assert "1 frames are at another time: 00:00:00.680 by -0.2000 s" in found
+
+
 def test_where_the_rate_changed_only_the_span_and_the_sound_count(clip, tmp_path):
     other = changed(clip, tmp_path / "half.mp4", lambda packet, kind, place: packet)
     numbered_clip(tmp_path / "half.mp4", frames=25, fps=Fraction(25, 2), size=(160, 96), audio="aac")
