@@ -8,6 +8,7 @@ import io
 import math
 import os
 import shutil
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +20,7 @@ import av
 import av.container
 import av.error
 import av.video.stream
+import numpy as np
 
 from vireo_media.coded import CodedSegment, Joined, join
 from vireo_media.container import is_picture_only, libav_packet
@@ -237,7 +239,8 @@ def _write(
                 warnings.append(
                     f"{format} keeps times to the millisecond: frames move by up to 0.5 ms; mp4 keeps them exactly"
                 )
-            for packet in _video_packets(joined, video, shift=shift):
+            packets = _video_packets(joined, video, shift=shift)
+            for packet in _for_fragments(packets, joined, shift=shift) if format == "hls" else packets:
                 copied.write_until(packet.dts * packet.time_base)
                 writer.mux(packet)
             copied.write_rest()
@@ -350,6 +353,25 @@ def _video_packets(joined: Joined, stream: av.video.stream.VideoStream, *, shift
             packet.is_keyframe = bool(row[FLAGS] & FLAG_KEY)
             packet.stream = stream
             yield packet
+
+
+def _for_fragments(packets: Iterator[Any], joined: Joined, *, shift: Fraction) -> Iterator[Any]:
+    """The packets with durations by which fragments meet: libav's HLS muxer lets a fragment begin where the durations
+    of the one before end, of its last packet for decoding, of its last picture for showing."""
+    times = np.sort(np.concatenate([segment.timing()[:, PTS] for segment in joined.segments]))
+    times = (times + round(shift / joined.time_base)).tolist()
+    last: Any = None
+    for packet in packets:
+        if last is not None:
+            place = bisect_right(times, last.pts)
+            following = times[place : place + 1]
+            if packet.is_keyframe and following != [packet.pts]:
+                last.duration = packet.dts - last.dts
+            elif following:
+                last.duration = following[0] - last.pts
+            yield last
+        last = packet
+    yield last
 
 
 @contextlib.contextmanager

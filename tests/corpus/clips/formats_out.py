@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What can be written."""
 
+from fractions import Fraction
+
 from .case import HALF_MS, Case
+from .times import jitter
 
 GROUP = "formats out"
 
@@ -17,6 +20,10 @@ CASES = (
     Case(name="to_hls", group=GROUP, comes="to HLS: out.m3u8",
          gives="a playlist and fMP4 fragments of 4 s that begin at key frames", suffix=".mp4", frames=110,
          output=".m3u8", clip={"gop": 250, "audio": "aac"}),
+    Case(name="vfr_to_hls", group=GROUP, comes="the same, of a variable frame rate",
+         gives="every frame, exact times", suffix=".mkv", frames=160, output=".m3u8",
+         clip={"pts": jitter(160), "time_base": Fraction(1, 1000)},
+         times=lambda count: [Fraction(tick, 1000) for tick in jitter(count)]),
     Case(name="keyint", group=GROUP, comes="keyint=0.4", gives="a key frame every 0.4 s", suffix=".mp4", frames=60,
          clip={"gop": 250}, options={"keyint": 0.4}),
 )  # fmt: skip

@@ -80,14 +80,14 @@ def _late_sound(path: Path, frames: int) -> None:
             writer.mux(packet)
 
 
-def _jitter(count: int) -> list[int]:
+def jitter(count: int) -> list[int]:
     return [40 * i + (i * i) % 37 for i in range(count)]
 
 
 CASES = (
     Case(name="vfr", group=GROUP, comes="a variable frame rate", suffix=".mkv",
-         clip={"pts": _jitter(30), "time_base": Fraction(1, 1000)},
-         times=lambda count: [Fraction(t, 1000) for t in _jitter(count)]),
+         clip={"pts": jitter(30), "time_base": Fraction(1, 1000)},
+         times=lambda count: [Fraction(t, 1000) for t in jitter(count)]),
     Case(name="ntsc", group=GROUP, comes="24000/1001 frames a second", suffix=".mp4",
          clip={"fps": Fraction(24000, 1001)}, times=lambda count: [Fraction(1001 * i, 24000) for i in range(count)]),
     Case(name="negative", group=GROUP, comes="a start before time 0 (MPEG-TS whose clock wraps)",
