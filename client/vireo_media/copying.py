@@ -34,6 +34,23 @@ _MOV_LANGUAGES = {
 }  # fmt: skip
 """Codes of languages (ISO 639-2 has two for some) that libav's muxer of mov does not know -> those that it does."""
 
+_IN_TS = {
+    "mp2",
+    "mp3",
+    "aac",
+    "aac_latm",
+    "ac3",
+    "eac3",
+    "dts",
+    "truehd",
+    "opus",
+    "s302m",
+    "dvb_subtitle",
+    "dvb_teletext",
+}
+"""Sounds and subtitles for which MPEG-TS has a type. libav's muxer takes all others as private data, which no player
+reads."""
+
 _IMAGES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png"), "bmp": ("cover.bmp", "image/bmp")}
 """Codec of a cover -> its name and media type as an attachment."""
 
@@ -128,9 +145,8 @@ class CopiedStreams:
             if format != "matroska" or not self._attach(stream):
                 warnings.append(f"{what} was left out: {format} cannot hold covers; mp4 can")
             return
-        try:
-            copy = self._writer.add_stream_from_template(stream, opaque=True)
-        except (ValueError, av.error.FFmpegError):
+        copy = self._added(stream) if format != "mpegts" or _codec_name(stream) in _IN_TS else None
+        if copy is None:
             other = "mp4 or mov may" if format == "matroska" else "mkv holds nearly everything"
             warnings.append(f"{what} was left out: {format} cannot hold it; {other}")
             return
@@ -139,6 +155,13 @@ class CopiedStreams:
             self._outputs[stream.index] = copy
         copy.disposition = stream.disposition
         self.sounds_left_out -= stream.type == "audio"
+
+    def _added(self, stream: av.stream.Stream) -> av.stream.Stream | None:
+        """The output's stream for one of the source; None where its muxer refuses it."""
+        try:
+            return self._writer.add_stream_from_template(stream, opaque=True)
+        except (ValueError, av.error.FFmpegError):
+            return None
 
     def _copy_tags(self, stream: av.stream.Stream, copy: av.stream.Stream) -> None:
         tags = _kept(stream.metadata)

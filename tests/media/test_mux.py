@@ -246,6 +246,7 @@ def test_what_the_container_cannot_hold_is_named(tmp_path: Path) -> None:
     assert all("mp4 cannot hold it" in warning for warning in result.warnings)
     result = mux(tmp_path / "out.ts", segments=[encode(range(50))], source=probe(MediaSource(path)))
     assert any("2 chapters were left out" in warning for warning in result.warnings)
+    assert any("subtitle stream #3 (subrip) was left out: mpegts" in warning for warning in result.warnings)
     result = mux(tmp_path / "out.webm", segments=[encode(range(50), codec="vp9")], source=probe(MediaSource(path)))
     assert sum("aac" in warning for warning in result.warnings) == 2
 
