@@ -283,6 +283,23 @@ def _whole_pictures(packets: Iterator[CodedPacket], pairs: FieldPairs) -> Iterat
         yield picture._replace(duration=lasts) if is_pair and lasts else picture
 
 
+def _found_packets(
+    source: MediaSource, container: av.container.InputContainer, stream: av.video.stream.VideoStream
+) -> Iterator["av.Packet[Any]"]:
+    """The packets as libav finds them. Where the header of one is damaged in AVI, it goes on somewhere later and says
+    nothing; but the index tells how many there are."""
+    named = sum(entry.size > 0 for entry in stream.index_entries) if container.format.name == "avi" else 0
+    found = 0
+    for packet in container.demux(stream):
+        found += packet.size > 0
+        yield packet
+    if found < named:
+        raise InputError(
+            f"input {source.name!r}: {found} of its {named} pictures can be found: what lies between them is damaged; "
+            "allowed is a file with all that its index names; fetch or export it again, or remux it to go on with these"
+        )
+
+
 def _timed_packets(
     source: MediaSource, container: av.container.InputContainer, stream: av.video.stream.VideoStream
 ) -> Iterator[CodedPacket]:
@@ -292,7 +309,7 @@ def _timed_packets(
     is_matroska = container.format.name == "matroska,webm"
     before_zero = 0
     extradata = stream.codec_context.extradata
-    packets = container.demux(stream)
+    packets = _found_packets(source, container, stream)
     if stream.codec_context.codec.canonical_name == "mpeg4":
         packets = single_pictures(packets, extradata or b"")
     for packet in packets:

@@ -2,6 +2,7 @@
 """Clips that are damaged, cut, or change in the middle."""
 
 import io
+import re
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -78,6 +79,14 @@ def _half_lost(path: Path, frames: int, codec: str) -> None:
     path.write_bytes(data.replace(packet, packet[:half] + noise))
 
 
+def _chunk_lost(path: Path, frames: int) -> None:
+    """Rubbish in place of the head of AVI's 16th picture: 00dc and its length."""
+    numbered_clip(path, frames=frames, size=SIZE, gop=12, codec="mpeg4", bframes=0)
+    data = path.read_bytes()
+    at = [match.start() for match in re.finditer(b"00dc", data[: data.index(b"idx1")])][15]
+    path.write_bytes(data[:at] + bytes(range(1, 33)) + data[at + 32 :])
+
+
 def _lost_on_the_way(path: Path, frames: int) -> None:
     """Every 40th packet of a transport stream is missing, as over a bad line."""
     raw = io.BytesIO()
@@ -132,6 +141,9 @@ CASES = (
         for codec, name in (("libx264", "H.264"), ("libx265", "HEVC"), ("libvpx-vp9", "VP9"), ("libsvtav1", "AV1"),
                             ("mpeg4", "MPEG-4"))
     ),
+    Case(name="chunk_lost", group=GROUP, comes="AVI in which the head of a picture is damaged",
+         gives="an error that counts what can be found", suffix=".avi", make=_chunk_lost,
+         error="of its 30 pictures can be found"),
     Case(name="lost_on_the_way", group=GROUP, comes="MPEG-TS with lost packets", gives="an error with its time",
          suffix=".ts", make=_lost_on_the_way, error="on_corrupt"),
     Case(name="starts_late", group=GROUP, comes="a recording that starts between key frames",
