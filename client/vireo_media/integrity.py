@@ -7,7 +7,7 @@ from typing import BinaryIO
 from vireo_media.boxes import boxes, find, movie, read
 from vireo_media.matroska import EBML_HEADER, SEGMENT, read_length
 
-__all__ = ["find_cut", "is_mp4", "is_short_ts", "is_upright"]
+__all__ = ["find_cut", "is_matroska", "is_mp4", "is_short_ts", "is_upright"]
 
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """What such a file may begin with."""
@@ -23,6 +23,14 @@ def is_mp4(file: BinaryIO) -> bool:
     head = file.read(8)
     file.seek(0)
     return head[4:8] in _BOXES
+
+
+def is_matroska(file: BinaryIO) -> bool:
+    """Whether `file`, from its beginning, is Matroska or WebM."""
+    file.seek(0)
+    head = file.read(4)
+    file.seek(0)
+    return head == _EBML
 
 
 def is_short_ts(file: BinaryIO, size: int) -> bool:

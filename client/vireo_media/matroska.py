@@ -11,7 +11,7 @@ from fractions import Fraction
 from math import gcd
 from typing import BinaryIO, NamedTuple
 
-__all__ = ["EBML_HEADER", "SEGMENT", "read_crops", "read_length", "reserved_name", "write_aspect"]
+__all__ = ["EBML_HEADER", "SEGMENT", "find_damage", "read_crops", "read_length", "reserved_name", "write_aspect"]
 
 EBML_HEADER, SEGMENT = 0x1A45DFA3, 0x18538067
 _TRACKS, _CLUSTER, _TRACK_ENTRY = 0x1654AE6B, 0x1F43B675, 0xAE
@@ -20,6 +20,11 @@ _TRACK_TYPE, _IS_VIDEO = 0x83, 1
 _NAME, _VIDEO, _VOID, _CRC = 0x536E, 0xE0, 0xEC, 0xBF
 _PIXEL_WIDTH, _PIXEL_HEIGHT, _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0xB0, 0xBA, 0x54B0, 0x54BA, 0x54B2
 _DISPLAY = _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT
+_IN_SEGMENT = {
+    _SEEK_HEAD, 0x1549A966, _TRACKS, _CLUSTER, 0x1C53BB6B, 0x1043A770, 0x1254C367, 0x1941A469, _VOID, _CRC,
+}  # fmt: skip
+_IN_CLUSTER = {0xE7, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF, 0x5854, 0x1B538667, _VOID, _CRC}
+"""The elements that may stand there (RFC 9559, 5.1)."""
 _CROPS = 0x54CC, 0x54BB, 0x54DD, 0x54AA
 """PixelCropLeft, PixelCropTop, PixelCropRight, PixelCropBottom."""
 
@@ -64,6 +69,45 @@ def read_crops(file: BinaryIO) -> list[tuple[int, int, int, int]]:
             left, top, right, bottom = (video.get(side, 0) for side in _CROPS)
             crops.append((left, top, right, bottom))
     return crops
+
+
+def find_damage(file: BinaryIO, size: int) -> int | None:
+    """Where an element stands that cannot be there, in a file of `size` bytes; None where all of them fit.
+
+    libav goes on at the next cluster that it finds, and says nothing of the pictures between. A recording that is still
+    being written (clusters of unknown length) is not looked at.
+    """
+    position, end = 0, size
+    while position < end:
+        found = _header(file, position)
+        if found is None or (found[0] not in _IN_SEGMENT and found[0] not in (EBML_HEADER, SEGMENT)):
+            return position
+        kind, begin, stop = found
+        if kind == SEGMENT:
+            position, end = begin, min(size, size if stop is None else stop)
+            continue
+        if stop is None:
+            return None
+        while kind == _CLUSTER and begin < stop:
+            inner = _header(file, begin)
+            if inner is None or inner[0] not in _IN_CLUSTER or inner[2] is None or inner[2] > stop:
+                return begin
+            begin = inner[2]
+        position = stop
+    return None
+
+
+def _header(file: BinaryIO, position: int) -> tuple[int, int, int | None] | None:
+    """An element's id, where its payload begins, and where it ends, None where that is not said; None where there is no
+    element."""
+    file.seek(position)
+    head = file.read(12)
+    kind, width = _id(head)
+    length = read_length(head[width:])
+    if not kind or length is None:
+        return None
+    begin = position + width + length[1]
+    return kind, begin, None if length[2] else begin + length[0]
 
 
 # Note [The shape of pixels in Matroska]
@@ -131,25 +175,25 @@ def _find_tracks(file: BinaryIO) -> tuple[int, bytes] | None:
     position, segment = 0, 0
     behind: int | None = None
     for _ in range(_MOST_ELEMENTS):
-        file.seek(position)
-        header = file.read(12)
-        kind, width = _id(header)
-        length = read_length(header[width:])
+        found = _header(file, position)
+        if found is None:
+            return None
+        kind, begin, stop = found
         if kind == _CLUSTER and behind is not None and behind > position:
             position, behind = behind, None
             continue
-        if kind in (0, _CLUSTER) or length is None:
+        if kind == _CLUSTER:
             return None
-        begin = position + width + length[1]
+        end = size if stop is None else stop
         if kind in (_TRACKS, _SEEK_HEAD):
             file.seek(begin)
-            payload = file.read(min(length[0], _MOST_BYTES))
+            payload = file.read(min(end - begin, _MOST_BYTES))
             if kind == _TRACKS:
                 return begin, payload
             behind = _sought_tracks(payload, segment) or behind
         if kind == SEGMENT:
             segment = begin
-        position = begin if kind == SEGMENT else begin + length[0]
+        position = begin if kind == SEGMENT else end
         if position >= size:
             break
     return None
