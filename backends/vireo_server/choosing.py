@@ -19,8 +19,8 @@ RUNTIME_PACKAGES = {
     "openvino": ("openvino",),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
     "onnxruntime_cuda": ("onnxruntime-gpu",),
-    "tensorrt": ("tensorrt-cu12", "tensorrt"),
-    "tensorrt_rtx": ("tensorrt-rtx-cu12",),
+    "tensorrt": ("tensorrt-cu12", "tensorrt-cu13", "tensorrt"),
+    "tensorrt_rtx": ("tensorrt-rtx-cu12", "tensorrt-rtx-cu13", "tensorrt-rtx"),
 }
 #: CuPy's distributions, of which one is needed; the first is what we tell people to install.
 CUPY = ("cupy-cuda12x", "cupy-cuda13x", "cupy")

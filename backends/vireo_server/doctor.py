@@ -95,7 +95,8 @@ def as_text(machine: Machine, services: Sequence[Uses], tips: Sequence[str]) -> 
         lines.append(f"CUDA      kernels: {machine.kernels}")
     for title, tried in (("NVDEC", machine.decodes), ("NVENC", machine.encodes)):
         lines += [f"{title:9} {name}: {outcome}" for name, outcome in tried.items()]
-    lines.append("packages  " + ", ".join(f"{name} {version or '-'}" for name, version in machine.packages.items()))
+    known = {name: version for name, version in machine.packages.items() if version is not None}
+    lines.append("packages  " + ", ".join(f"{name} {version}" for name, version in known.items()))
     path = choose(machine)
     lines.append("decode    " + ", ".join(f"{name} by {what}" for name, what in path.decode.items()))
     lines.append(f"pixels    by {path.preprocess} kernels")

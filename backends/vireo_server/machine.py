@@ -32,7 +32,10 @@ PACKAGES = (
     "cupy",
     "nvidia-cuda-nvrtc-cu12",
     "tensorrt-rtx-cu12",
+    "tensorrt-rtx-cu13",
+    "tensorrt-rtx",
     "tensorrt-cu12",
+    "tensorrt-cu13",
     "tensorrt",
 )
 WORKS = "works"

@@ -116,6 +116,7 @@ SOFTWARE = {"h264": "x264", "hevc": "x265", "av1": "SVT-AV1"}
         ("H100", {}, NVDEC_OLDER, "CUDA", "openvino", SOFTWARE),
         ("H100", {"onnxruntime-gpu": "1"}, NVDEC_OLDER, "CUDA", "onnxruntime_cuda", SOFTWARE),
         ("H200", {"tensorrt-cu12": "11"}, NVDEC_OLDER, "CUDA", "tensorrt", SOFTWARE),
+        ("H200", {"tensorrt-cu13": "11"}, NVDEC_OLDER, "CUDA", "tensorrt", SOFTWARE),
         ("none", {}, dict.fromkeys(DECODED, "CPU"), "CPU", "openvino", SOFTWARE),
         ("L4", {"cupy-cuda12x": None}, dict.fromkeys(DECODED, "CPU"), "CPU", "openvino", SOFTWARE),
         ("none", {"openvino": None}, dict.fromkeys(DECODED, "CPU"), "CPU", "onnxruntime", SOFTWARE),

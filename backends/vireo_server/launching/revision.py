@@ -19,6 +19,7 @@ from pathlib import Path
 
 from vireo_media.versions import VERSIONS, Shares
 
+from vireo_server.choosing import CUPY, GPU_RUNTIMES, RUNTIME_PACKAGES
 from vireo_server.launching.control import ModelControl
 from vireo_server.launching.errors import ModelLoadError
 from vireo_server.launching.repository import Repository, read_repository
@@ -33,13 +34,9 @@ _DESCRIPTION = re.compile(
 _PACKAGES = ("vireo", "av", "numpy", "numba", "openvino", "onnxruntime")
 """What turns configurations and weights into bytes; those that are not installed do not take part."""
 _GPU_PACKAGES = (
-    "cupy-cuda12x",
-    "cupy-cuda13x",
-    "cupy",
+    *CUPY,
     "nvidia-cuda-nvrtc-cu12",
-    "tensorrt-rtx-cu12",
-    "tensorrt-cu12",
-    "onnxruntime-gpu",
+    *(package for runtime in GPU_RUNTIMES for package in RUNTIME_PACKAGES[runtime]),
 )
 """And where there is a GPU."""
 _DIGITS = 16
