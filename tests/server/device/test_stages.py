@@ -185,16 +185,24 @@ def clip(tmp_path_factory):
 def coded(answer, clip, text):
     """The clip through decode, preprocess, a network that does nothing, and encode: REPORT and what came out."""
 
-    def run(side, *, network=lambda pictures: pictures, settings=PreprocessSettings()):  # noqa: B008 - frozen
+    def run(side, *, network=lambda pictures: pictures, settings=PreprocessSettings(), progress=lambda: None):  # noqa: B008
         stream = {"STREAM": text(clip["STREAM"])}
         streams = Streams(lambda: None, name="decode", idle_seconds=9)
         decoded = answer(DecodeStage(DecodeSettings(), streams, side), {**clip, **stream})
         made = answer(PreprocessStage(settings, side), decoded)
         given = {name: made[name] for name in ("TIMING", "FORMAT")} | {"FRAMES": decoded["FRAMES"]} | stream
-        out = answer(EncodeStage(EncodeSettings(), side), {**given, "OUTPUT": network(made["INPUT"])})
+        out = answer(
+            EncodeStage(EncodeSettings(), side, progress=progress), {**given, "OUTPUT": network(made["INPUT"])}
+        )
         return json.loads(out["REPORT"][0]), out
 
     return run
+
+
+def test_every_picture_and_every_one_that_the_encoder_held_is_progress(coded):
+    seen = []
+    _, out = coded(HOST, progress=lambda: seen.append(1))
+    assert len(seen) > len(out["OUTPUT_TIMING"])
 
 
 @pytest.mark.parametrize("layout", ["planar", "interleaved"])
