@@ -116,6 +116,7 @@ def _describe(video: VideoInput, path: Path) -> Video:
         context = find_video(container, video.source.name).codec_context
         seconds = float(container.duration or 0) / av.time_base
         pixel_format = context.pix_fmt
+        sound = ", ".join(map(_sound, container.streams.audio)) or "none"
     size, rate, color = path.stat().st_size, description.frame_rate, description.color
     facts = [
         ("size", f"{description.width} x {description.height}"),
@@ -124,10 +125,17 @@ def _describe(video: VideoInput, path: Path) -> Video:
         ("duration", clock(seconds)),
         ("bit rate", f"{size * 8 / seconds / 1000:.0f} kbit/s" if seconds else "unknown"),
         ("file", f"{size / 1e6:.2f} MB"),
+        ("sound", sound),
         *((name, color.get(name) or "not said") for name in ("matrix", "range", "transfer", "primaries")),
     ]
     is_hdr = color.get("transfer") in HDR_TRANSFERS
     return Video(path.name, tuple(facts), description.width, description.height, is_hdr)
+
+
+def _sound(stream: av.AudioStream) -> str:
+    # libav has no context for a codec that it does not know.
+    known = stream.codec_context is not None
+    return f"{stream.codec_context.name} {stream.rate} Hz {stream.layout.name}" if known else "of an unknown codec"
 
 
 def _frames(video: VideoInput) -> Iterator[tuple[float, av.VideoFrame]]:

@@ -141,6 +141,13 @@ def test_what_the_container_crops_is_not_shown(tmp_path):
     assert max(compare(cropped, moved, at=[0]).curve.psnr) < 100
 
 
+def test_sound_that_is_missing_shows(videos, tmp_path):
+    numbered_clip(tmp_path / "heard.mp4", frames=5, size=(96, 64), audio="aac")
+    found = compare(tmp_path / "heard.mp4", videos[0], at=[0])
+    assert ("sound", "aac 48000 Hz stereo") in found.before.facts
+    assert ("sound", "none") in found.after.facts
+
+
 @pytest.mark.parametrize(("text", "times"), [("0", [0]), ("1.5,00:01:20", [1.5, 80]), ("2:03", [123])])
 def test_times_as_people_write_them(text, times):
     assert parse_times(text) == times
