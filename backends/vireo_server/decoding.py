@@ -74,6 +74,7 @@ class DecodeStage(Stage):
         """Check what START says against the limits and open the decoder."""
         start = request.json("STREAM")
         if start.get("abort"):
+            self._streams.abandon(request.stream)
             raise StageError.from_json(
                 {"code": "CANCELLED", "stage": "decode", "time": None, "message": "aborted by the caller"}
             )

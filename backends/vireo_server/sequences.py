@@ -16,7 +16,7 @@ first stage die with its caller, a later one frees a stream after its own `idle_
 server computes: what the stream waits for may be in the works.
 
 The answer to a life sign names the models that compute (`computing` of FORMAT's report). So a caller knows a slow
-network from an answer that was lost.
+network from an answer that was lost. One with START and END is of no stream and only asks.
 """
 
 from __future__ import annotations
@@ -120,6 +120,11 @@ class Streams:
                 stream.requests.put(request)
         if alive:
             self._acknowledge(request)
+
+    def abandon(self, stream: str) -> None:
+        """Tell the later stages that a stream's caller ended it: where one of them is away, they hear nothing else."""
+        if stream.startswith(WATCHED):  # Others may use an id again.
+            self.heartbeat.abandon(stream)
 
     def admit(self) -> None:
         """Refuse a new stream when there is no room for it, rather than let it wait without a word."""
@@ -352,7 +357,7 @@ class _Stream:
 
 
 def _is_life_sign(request: Request) -> bool:
-    if request.start or request.end:
+    if request.start is not request.end:
         return False
     try:
         chunk = request.array("CHUNK").reshape(-1)

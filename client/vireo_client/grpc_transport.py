@@ -117,20 +117,26 @@ class GrpcTransport:
     def keep_alive(self, service: str, sequences: Sequence[str], *, computing: Callable[[], None]) -> None:
         """See `Transport.keep_alive`: a request to the first stage alone, with no packets and chunk -1."""
         steps = self._steps.get(service)
-        if not steps:
+        if not steps or not sequences:
             return
 
         def answered(call: Any) -> None:
-            self._signs.discard(call)
             if not _computing(call).isdisjoint(steps):
                 computing()
 
         for sequence in sequences:
-            sign = Request(stream="", packets=[], timing=timing_rows([]), chunk=-1, start=False, end=False)
-            call = self._stub("side").ModelInfer.future(_message(steps[0], sequence, sign), timeout=_ABORT_SECONDS)
-            # gRPC cancels a call that nobody refers to, often before it was sent.
-            self._signs.add(call)
-            call.add_done_callback(answered)
+            self._sign(steps[0], sequence)
+        # Triton refuses signs of a sequence whose END was sent, whose reply takes longest: one of its own asks.
+        self._sign(steps[0], sequence_id(service, label="asking"), whole=True).add_done_callback(answered)
+
+    def _sign(self, stage: str, sequence: str, *, whole: bool = False) -> Any:
+        """Send a life sign, which is a `whole` sequence or one of another's requests; gives the call."""
+        sign = Request(stream="", packets=[], timing=timing_rows([]), chunk=-1, start=whole, end=whole)
+        call = self._stub("side").ModelInfer.future(_message(stage, sequence, sign), timeout=_ABORT_SECONDS)
+        # gRPC cancels a call that nobody refers to, often before it was sent.
+        self._signs.add(call)
+        call.add_done_callback(self._signs.discard)
+        return call
 
     def reconnect(self) -> None:
         """See `Transport.reconnect`. What hangs in the old connections is for those who wait there to give up."""

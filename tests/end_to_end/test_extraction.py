@@ -203,8 +203,8 @@ def test_one_decode_feeds_two_networks_whose_answers_are_those_of_their_own_serv
     motion = client.extract("shot_classification", path)
     before = decoded()
     both = client.extract("video_tags", path)
-    # 40 packets are two requests, whatever the number of networks; the client's life sign may be a third.
-    assert 2 <= decoded() - before <= 3
+    # 40 packets are two requests, whatever the number of networks; the client's life sign and question may be two more.
+    assert 2 <= decoded() - before <= 4
     assert np.array_equal(both.seconds, motion.seconds)
     assert np.array_equal(both.results["CAMERA_MOTION"], motion.results["CAMERA_MOTION"])
     assert np.array_equal(both.video["CAMERA_MOTION"], motion.video["CAMERA_MOTION"])

@@ -91,18 +91,33 @@ def test_damaged_pictures_are_an_error_with_their_time(ask, media, open_streams,
     wait_for(lambda: not any(open_streams().values()))
 
 
+#: Slow in the first call after the warm-up, and in the last of each stream.
+SLOW = """
+import time
+
+calls = 0
+
+def configure(options):
+    return {}
+
+def process(data):
+    global calls
+    calls += 1
+    if calls > 1:
+        time.sleep(9 if calls == 2 else 4.5 * data["last"])
+"""
+
+
 def test_who_waits_for_a_slow_service_gets_his_video(ask, server, repository, media, tmp_path):
-    """Slower than decode and encode keep a stream without a request, and than the client waits for a silent server."""
+    """Slower than decode and encode keep a stream without a request, and in the last reply of all than the client waits
+    for a silent server."""
     script = tmp_path / "slow.py"
-    script.write_text(
-        "import time\n\nwaits = [5, 0]\n\ndef configure(options):\n    return {}\n\n"
-        "def process(data):\n    time.sleep(waits.pop() if waits else 0)\n"  # The first call is the warm-up.
-    )
+    script.write_text(SLOW)
     new_service("slow", repository=repository, script=script)
     load_service("slow", address=server.grpc_url)
     (tmp_path / "clip.mp4").write_bytes(media)
     with ThreadPoolExecutor(1) as pool:
         whole = pool.submit(ask, "slow", media)
-        with Client(server.grpc_url, patience=Patience(reply_seconds=4.0, most_faults=0)) as own:
+        with Client(server.grpc_url, patience=Patience(reply_seconds=3.0, most_faults=0)) as own:
             assert own.run("slow", tmp_path / "clip.mp4", tmp_path / "out.mp4").frames_out == 275
         assert whole.result()[1]["frames_out"] == 275

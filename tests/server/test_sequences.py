@@ -184,6 +184,24 @@ def test_a_later_stage_keeps_a_stream_while_the_server_computes_what_it_waits_fo
     assert stage.closed == 1
 
 
+def test_a_question_what_the_server_computes_opens_no_stream(make_streams, request_of):
+    from vireo_server.sequences import LIFE_SIGN
+
+    streams, submit, stage = make_streams()
+    assert "somebody waits" in submit(request_of({}, chunk=LIFE_SIGN, start=True, end=True)).wait().error.text
+    assert (stage.opened, streams.working()) == (0, 0)
+
+
+def test_later_stages_are_told_of_a_stream_that_its_caller_ended(make_streams, tmp_path):
+    from vireo_server.heartbeat import Heartbeat
+
+    streams, _, _ = make_streams(heartbeat=Heartbeat("decode", folder=tmp_path))
+    for stream in ("vireo:mine", "17"):
+        streams.abandon(stream)
+    assert streams.heartbeat.is_abandoned("vireo:mine")
+    assert not streams.heartbeat.is_abandoned("17"), "it may be used again"
+
+
 def test_start_again_under_the_same_id_begins_anew(make_streams, request_of):
     _, submit, stage = make_streams()
     submit(request_of({}, chunk=0, start=True)).wait()
