@@ -129,6 +129,7 @@ def test_a_client_that_is_stopped_frees_the_server_and_leaves_nothing(
     assert (process.returncode, said) == (130, "vireo: stopped\n")
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
     wait_for(lambda: server.open_streams() == 0)
+    assert "had no request for" not in server.log, "it told the server"
 
 
 def test_a_client_that_is_killed_harms_nobody(

@@ -206,6 +206,26 @@ def open_streams(server):
     return lambda: {beat.model: beat.open_streams for beat in read_beats(server.runtime)}
 
 
+@pytest.fixture
+def all_freed(server, open_streams, wait_for):
+    """`all_freed()`: waits until no stage holds a stream, none of them closed only since its caller had been silent."""
+
+    def wait():
+        wait_for(lambda: not any(open_streams().values()), told=open_streams)
+
+    def silent():
+        return {line for line in server.log.splitlines() if "had no request for" in line}
+
+    def wait_and_look():
+        wait()
+        assert silent() <= before
+
+    # Of earlier tests, whose callers were killed.
+    wait()
+    before = silent()
+    return wait_and_look
+
+
 @pytest.fixture(autouse=True)
 def tell_the_servers_end(request):
     """When a test fails, show what the server said last."""

@@ -284,14 +284,14 @@ def test_a_stream_without_a_picture_says_so(call, clip):
     assert str(answer).endswith("[INVALID_ARG]")
 
 
-def test_a_damaged_picture_is_an_error_with_its_time_and_frees_every_stage(client, open_streams, wait_for, tmp_path):
+def test_a_damaged_picture_is_an_error_with_its_time_and_frees_every_stage(client, all_freed, tmp_path):
     numbered_clip(str(tmp_path / "good.mp4"), frames=60, size=(160, 96), gop=60)
     data = bytearray((tmp_path / "good.mp4").read_bytes())
     data[len(data) // 2 : len(data) // 2 + 400] = np.random.default_rng(0).bytes(400)
     (tmp_path / "bad.mp4").write_bytes(data)
     with pytest.raises(VireoError, match=r"decode at 00:00:0\d"):
         client.extract("shot_classification", tmp_path / "bad.mp4")
-    wait_for(lambda: not any(count for model, count in open_streams().items() if "shot_classification" in model))
+    all_freed()
 
 
 @pytest.mark.parametrize("format", ["json", "csv"])

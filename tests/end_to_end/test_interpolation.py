@@ -165,10 +165,10 @@ def test_options_that_cannot_work_are_refused_before_anything_is_sent(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_caller_without_our_client_gets_the_same_error(call, clip, open_streams, wait_for):
+def test_a_caller_without_our_client_gets_the_same_error(call, clip, all_freed):
     stream, packets, timing = clip
     options = json.dumps({**json.loads(stream), "options": {"ratio": 1}})
     answer = call(SERVICE).ask(0, packets[:4], timing[:4], stream=options, start=True, end=True)
     assert "preprocess: option 'ratio' cannot be 1; allowed is 2, 3, 4" in str(answer)
     assert "[INVALID_ARG]" in str(answer)
-    wait_for(lambda: not any(open_streams().values()))
+    all_freed()

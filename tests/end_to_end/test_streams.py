@@ -75,7 +75,7 @@ def test_report_says_what_came_and_what_is_held(call, clip):
     assert report["output"]["pixel_format"] == "nv12"
 
 
-def test_a_lost_chunk_is_noticed_and_every_later_request_says_so(call, clip, open_streams, wait_for):
+def test_a_lost_chunk_is_noticed_and_every_later_request_says_so(call, clip, all_freed):
     stream, packets, timing = clip
     caller = call()
     for chunk in range(3):
@@ -85,10 +85,10 @@ def test_a_lost_chunk_is_noticed_and_every_later_request_says_so(call, clip, ope
     assert "decode: chunk 3 is missing: got 4 after 2" in error.message()
     assert error.message().endswith(" [INTERNAL]")
     assert "chunk 3 is missing" in caller.ask(5, packets[40:], timing[40:], end=True).message()
-    wait_for(lambda: not any(open_streams().values()))
+    all_freed()
 
 
-def test_garbage_in_the_middle_is_an_error_with_its_time_and_harms_nobody(call, clip, open_streams, wait_for):
+def test_garbage_in_the_middle_is_an_error_with_its_time_and_harms_nobody(call, clip, all_freed):
     stream, packets, timing = clip
     bad, good = call(), call()
     bad.ask(0, packets[:8], timing[:8], stream=stream, start=True)
@@ -104,7 +104,7 @@ def test_garbage_in_the_middle_is_an_error_with_its_time_and_harms_nobody(call, 
     assert report["frames_in"] == 8
     bad.ask(2, end=True)
     good.ask(2, end=True)
-    wait_for(lambda: not any(open_streams().values()))
+    all_freed()
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_garbage_in_the_middle_is_an_error_with_its_time_and_harms_nobody(call, 
         ({"encoder": {"codec": "h266"}}, "encoder codec is 'h266'; allowed: h264, hevc, av1, vp9, ffv1"),
     ],
 )
-def test_a_start_that_cannot_be_served_says_why(call, clip, change, said, open_streams, wait_for):
+def test_a_start_that_cannot_be_served_says_why(call, clip, change, said, all_freed):
     stream, packets, timing = clip
     caller = call()
     reply = caller.ask(0, packets[:8], timing[:8], stream=json.dumps(json.loads(stream) | change), start=True)
@@ -125,7 +125,7 @@ def test_a_start_that_cannot_be_served_says_why(call, clip, change, said, open_s
     assert said in reply.message()
     assert reply.message().endswith(" [INVALID_ARG]")
     assert said in caller.ask(1, end=True).message()
-    wait_for(lambda: not any(open_streams().values()))
+    all_freed()
 
 
 def test_no_json_at_start(call, clip):
@@ -145,23 +145,23 @@ def test_a_request_in_the_middle_of_nothing(call, clip):
     assert isinstance(reply, InferenceServerException)
 
 
-def test_abort_frees_every_stage(call, clip, open_streams, wait_for):
+def test_abort_frees_every_stage(call, clip, all_freed, open_streams, wait_for):
     stream, packets, timing = clip
-    wait_for(lambda: not any(open_streams().values()))
     caller = call()
     caller.ask(0, packets[:8], timing[:8], stream=stream, start=True)
     wait_for(lambda: open_streams()["decode"] == open_streams()["encode"] == 1)
     error = caller.ask(0, stream=json.dumps({"abort": True}), start=True, end=True)
     assert error.message().endswith(" [CANCELLED]")
-    wait_for(lambda: not any(open_streams().values()))
+    all_freed()
 
 
-def test_nothing_is_held_for_a_caller_that_vanishes(call, clip, open_streams, wait_for):
+def test_nothing_is_held_for_a_caller_that_vanishes(server, call, clip, open_streams, wait_for):
     stream, packets, timing = clip
     caller = call()
     caller.ask(0, packets[:8], timing[:8], stream=stream, start=True)
     caller.hang_up()
     wait_for(lambda: not any(open_streams().values()))
+    assert f"decode: stream {caller.id} had no request for" in server.log
 
 
 def test_four_sequences_side_by_side_share_the_network(server, call, clip, statistics):

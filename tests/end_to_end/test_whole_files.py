@@ -83,12 +83,12 @@ def test_what_cannot_be_served_says_why(ask, media, service, data, options, said
     assert said in error.value.message()
 
 
-def test_damaged_pictures_are_an_error_with_their_time(ask, media, open_streams, wait_for):
+def test_damaged_pictures_are_an_error_with_their_time(ask, media, all_freed):
     damaged = bytearray(media)
     damaged[len(media) // 2 : len(media) // 2 + 3000] = bytes(3000)
     with pytest.raises(InferenceServerException, match=r"decode at 00:00:\d\d\.\d+: .*\[INVALID_ARG\]"):
         ask("passthrough", bytes(damaged))
-    wait_for(lambda: not any(open_streams().values()))
+    all_freed()
 
 
 #: Slow in the first call after the warm-up, and in the last of each stream.
