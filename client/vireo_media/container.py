@@ -19,8 +19,7 @@ from av.stream import Disposition
 from vireo_media.addresses import display_name, is_address, open_address
 from vireo_media.errors import InputError, InputMissingError
 from vireo_media.fields import FieldPairs
-from vireo_media.integrity import find_cut, is_matroska, is_mp4, is_short_ts, is_upright
-from vireo_media.matroska import find_damage
+from vireo_media.integrity import find_cut, find_damage, is_mp4, is_short_ts, is_upright
 from vireo_media.reordering import says_when_shown, times_of_showing
 from vireo_media.times import FLAG_CORRUPT, FLAG_DISCARD, FLAG_KEY, UNKNOWN, CodedPacket, clock
 from vireo_media.vops import single_pictures
@@ -183,13 +182,12 @@ class MediaSource:
         cut = find_cut(file, size)
         if cut is not None:
             raise InputError(f"input {self.name!r} is cut short: {cut}; fetch or export it again")
-        # A look at every block: not over a network.
-        damage = find_damage(file, size) if is_matroska(file) and not is_address(self._source) else None
+        damage = find_damage(file, size) if not is_address(self._source) else None  # Too many steps for a network.
         if damage is not None:
             raise InputError(
-                f"input {self.name!r}: byte {damage} of {size} begins no element of Matroska, and pictures may be gone "
-                "there; allowed is a file whose elements fit; fetch or export it again, or remux it to go on with what "
-                "is left"
+                f"input {self.name!r}: byte {damage} of {size} begins nothing that its container knows, and pictures "
+                "may be gone there; allowed is a file that is whole; fetch or export it again, or remux it to go on "
+                "with what is left"
             )
 
 

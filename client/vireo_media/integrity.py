@@ -4,10 +4,11 @@
 import struct
 from typing import BinaryIO
 
+from vireo_media import matroska
 from vireo_media.boxes import boxes, find, movie, read
 from vireo_media.matroska import EBML_HEADER, SEGMENT, read_length
 
-__all__ = ["find_cut", "is_matroska", "is_mp4", "is_short_ts", "is_upright"]
+__all__ = ["find_cut", "find_damage", "is_mp4", "is_short_ts", "is_upright"]
 
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """What such a file may begin with."""
@@ -15,6 +16,8 @@ _UPRIGHT = struct.pack(">9I", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 _TRACK_MATRIX, _MOVIE_MATRIX, _LONG_TIMES = 40, 36, 12
 """Where the matrix is, and how much later in version 1, whose times are longer."""
 _TS_PACKET, _TS_SYNC, _FEW_TS_PACKETS = 188, 0x47, 16
+_FLV_TAGS = (8, 9, 18)
+"""Sound, video, script data."""
 _EBML, _SEGMENT = (element.to_bytes(4, "big") for element in (EBML_HEADER, SEGMENT))
 
 
@@ -25,12 +28,29 @@ def is_mp4(file: BinaryIO) -> bool:
     return head[4:8] in _BOXES
 
 
-def is_matroska(file: BinaryIO) -> bool:
-    """Whether `file`, from its beginning, is Matroska or WebM."""
+def find_damage(file: BinaryIO, size: int) -> int | None:
+    """Where in `file` of `size` bytes something stands that its container does not know; None where nothing does, and
+    for containers that cannot be told so. Looks at the head of every packet of Matroska, WebM and FLV: there libav goes
+    on somewhere later, and says nothing of the pictures between.
+    """
     file.seek(0)
-    head = file.read(4)
-    file.seek(0)
-    return head == _EBML
+    head = file.read(9)
+    if head[:4] == _EBML:
+        return matroska.find_damage(file, size)
+    return _damaged_tag(file, size, begin=int.from_bytes(head[5:9], "big")) if head[:3] == b"FLV" else None
+
+
+def _damaged_tag(file: BinaryIO, size: int, *, begin: int) -> int | None:
+    """FLV (Adobe Flash Video File Format Specification 10.1, E.3 and E.4): before each tag the size of the last one; a
+    tag is its type, its size, its time, and a stream's number, which is 0."""
+    position = begin + 4
+    while position + 11 <= size:
+        file.seek(position)
+        tag = file.read(11)
+        if tag[0] & 0x1F not in _FLV_TAGS or any(tag[8:]):
+            return position
+        position += 11 + int.from_bytes(tag[1:4], "big") + 4
+    return None
 
 
 def is_short_ts(file: BinaryIO, size: int) -> bool:

@@ -87,14 +87,14 @@ def _chunk_lost(path: Path, frames: int) -> None:
     path.write_bytes(data[:at] + bytes(range(1, 33)) + data[at + 32 :])
 
 
-def _block_lost(path: Path, frames: int) -> None:
-    """Rubbish in place of the head of Matroska's 16th block."""
+def _head_lost(path: Path, frames: int) -> None:
+    """Rubbish in place of the head of the 16th picture: a block of Matroska, a tag of FLV."""
     numbered_clip(path, frames=frames, size=SIZE, gop=12, bframes=0)
     with av.open(str(path)) as reader:
         packet = [bytes(packet) for packet in reader.demux(0)][15]
     data = path.read_bytes()
     at = data.index(packet)
-    path.write_bytes(data[: at - 8] + bytes(8) + data[at:])
+    path.write_bytes(data[: at - 16] + bytes(range(100, 116)) + data[at:])
 
 
 def _lost_on_the_way(path: Path, frames: int) -> None:
@@ -154,8 +154,11 @@ CASES = (
     Case(name="chunk_lost", group=GROUP, comes="AVI in which the head of a picture is damaged",
          gives="an error that counts what can be found", suffix=".avi", make=_chunk_lost,
          error="of its 30 pictures can be found"),
-    Case(name="block_lost", group=GROUP, comes="mkv or webm in which the head of a picture is damaged",
-         gives="an error with its place", suffix=".mkv", make=_block_lost, error="begins no element of Matroska"),
+    *(
+        Case(name=f"head_lost_{suffix[1:]}", group=GROUP, comes=f"{name} in which the head of a picture is damaged",
+             gives="an error with its place", suffix=suffix, make=_head_lost, error="begins nothing that its container")
+        for name, suffix in (("mkv or webm", ".mkv"), ("FLV", ".flv"))
+    ),
     Case(name="lost_on_the_way", group=GROUP, comes="MPEG-TS with lost packets", gives="an error with its time",
          suffix=".ts", make=_lost_on_the_way, error="on_corrupt"),
     Case(name="starts_late", group=GROUP, comes="a recording that starts between key frames",
