@@ -22,6 +22,7 @@ from vireo_media.fields import FieldPairs
 from vireo_media.integrity import find_cut, find_damage, is_mp4, is_short_ts, is_upright
 from vireo_media.reordering import says_when_shown, times_of_showing
 from vireo_media.times import FLAG_CORRUPT, FLAG_DISCARD, FLAG_KEY, UNKNOWN, CodedPacket, clock
+from vireo_media.transport_stream import find_lost_head
 from vireo_media.vops import single_pictures
 
 __all__ = [
@@ -182,6 +183,12 @@ class MediaSource:
         cut = find_cut(file, size)
         if cut is not None:
             raise InputError(f"input {self.name!r} is cut short: {cut}; fetch or export it again")
+        lost = find_lost_head(file) if not is_address(self._source) else None
+        if lost is not None:
+            self.remarks["lost head"] = (
+                f"the head of a packet is damaged at byte {lost} of {size}, and may be elsewhere: its picture or sound "
+                "is not found, and missing in the result"
+            )
         damage = find_damage(file, size) if not is_address(self._source) else None  # Too many steps for a network.
         if damage is not None:
             raise InputError(

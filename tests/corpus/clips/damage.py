@@ -97,6 +97,15 @@ def _head_lost(path: Path, frames: int) -> None:
     path.write_bytes(data[: at - 16] + bytes(range(100, 116)) + data[at:])
 
 
+def _pes_lost(path: Path, frames: int) -> None:
+    """Rubbish in place of the start code of the 15th picture's PES packet, the last of its GOP."""
+    raw = io.BytesIO()
+    numbered_clip(raw, frames=frames, size=SIZE, gop=15, container="mpegts", codec="mpeg2video", bframes=0)
+    data = raw.getvalue()
+    at = [match.start() for match in re.finditer(b"\0\0\1\xe0", data)][14]
+    path.write_bytes(data[:at] + b"\1\2\3\4" + data[at + 4 :])
+
+
 def _lost_on_the_way(path: Path, frames: int) -> None:
     """Every 40th packet of a transport stream is missing, as over a bad line."""
     raw = io.BytesIO()
@@ -159,6 +168,10 @@ CASES = (
              gives="an error with its place", suffix=suffix, make=_head_lost, error="begins nothing that its container")
         for name, suffix in (("mkv or webm", ".mkv"), ("FLV", ".flv"))
     ),
+    Case(name="pes_lost", group=GROUP, comes="MPEG-TS in which the head of a picture is damaged",
+         gives="the others, exact times (said)", suffix=".ts", make=_pes_lost,
+         numbers=[*range(14), *range(15, 30)], notes=("head of a packet is damaged",),
+         times=lambda count: [Fraction(i + (i > 13), 25) for i in range(count)]),
     Case(name="lost_on_the_way", group=GROUP, comes="MPEG-TS with lost packets", gives="an error with its time",
          suffix=".ts", make=_lost_on_the_way, error="on_corrupt"),
     Case(name="starts_late", group=GROUP, comes="a recording that starts between key frames",
