@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 import re
+import time
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
@@ -95,8 +95,23 @@ def new_results(mode: str) -> Results:
         machine=describe_machine(),
         versions=describe_versions(),
         commit=describe_commit(),
-        load=os.getloadavg()[0] / len(os.sched_getaffinity(0)),
+        load=_busy_share(),
     )
+
+
+def _busy_share(seconds: float = 1.0) -> float:
+    """How much of the processor is in use, 0..1, by a look of so long. The load average still tells of the minute
+    before, and of programs that wait for a disk."""
+    idle, total = _processor_times()
+    time.sleep(seconds)
+    idle_after, total_after = _processor_times()
+    return 1 - (idle_after - idle) / (total_after - total)
+
+
+def _processor_times() -> tuple[int, int]:
+    """Ticks of all processors since boot: idle ones, and all. See proc_stat(5)."""
+    ticks = [int(field) for field in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 def describe_versions() -> dict[str, str]:
