@@ -43,7 +43,6 @@ WATCHED = "vireo:"
 _SILENT_SECONDS = 8.0
 _LOOK_SECONDS = 1.0
 _BACK_SECONDS = 2
-_REST_SECONDS = 5.0
 LONGEST_SECONDS = 3600.0
 """A later stage waits no longer for a stream's next request, whatever the server computes; nor do callers."""
 
@@ -76,8 +75,8 @@ class Streams:
 
     A request that is worked on counts as computing, so that one that hangs is noticed. A stage whose streams may wait
     for each other gives the `heartbeat` that it marks itself, or all who wait would look as if they hung. `side` is
-    where the stage's pixels are, which each thread has to enter. `when_idle` is called, from a thread of its own, when
-    there was no stream for `_REST_SECONDS`.
+    where the stage's pixels are, which each thread has to enter. `when_idle` is called when the last of the
+    streams that were open has ended.
     """
 
     def __init__(
@@ -93,7 +92,6 @@ class Streams:
     ) -> None:
         self._make_stage, self.name, self._side = make_stage, name, side
         self._when_idle = when_idle
-        self._rest: threading.Timer | None = None
         self._idle_seconds, self._max_streams = idle_seconds, max_streams
         self._lock = threading.Lock()
         self._open: dict[str, _Stream] = {}
@@ -150,7 +148,6 @@ class Streams:
             stream.requests.put(None)
         for stream in streams:
             stream.thread.join(timeout=5)
-        self._cancel_rest()
         self._side.close()
         self.heartbeat.close()
 
@@ -217,19 +214,7 @@ class Streams:
             return True
 
     def _gone(self) -> None:
-        """A stream's thread ends; if it was the last, the process may be idle from now on."""
-        with self._lock:
-            self._cancel_rest()
-            if not self._open:
-                self._rest = threading.Timer(_REST_SECONDS, self._if_idle)
-                self._rest.daemon = True
-                self._rest.start()
-
-    def _cancel_rest(self) -> None:
-        if self._rest is not None:
-            self._rest.cancel()
-
-    def _if_idle(self) -> None:
+        """A stream's thread ends; if it was the last, the process is idle."""
         with self._lock:
             is_idle = not self._open
         if is_idle:

@@ -243,8 +243,7 @@ def test_more_streams_than_allowed_are_told_to_come_back(make_streams, request_o
         streams.close()
 
 
-def test_a_process_is_told_that_it_is_idle_when_its_last_stream_has_ended(make_streams, request_of, monkeypatch):
-    monkeypatch.setattr("vireo_server.sequences._REST_SECONDS", 0.1)
+def test_a_process_is_told_that_it_is_idle_when_its_last_stream_has_ended(make_streams, request_of):
     told = threading.Event()
     _, submit, _ = make_streams(when_idle=told.set)
     submit(request_of({}, chunk=0, start=True, stream="long")).wait()
