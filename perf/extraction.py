@@ -22,10 +22,11 @@ project's goal; `rate=2` and `key` are measured beside it. That `rate=2` gains a
 packets that are left undecoded (Note [What sampling need not decode] in vireo_server/skipping.py).
 
 A client that sends pictures takes memory for each of 2.8 MB anew, several times, and what the kernel asks for that
-changes from hour to hour on one machine: at rate=8 it needed 314 to 442 ms a clip where the service needed 117 to 123,
-which is a ratio of 2.6 to 3.8; with 100 clips on a quiet machine it was 442, 123 and 3.6. One whose heap keeps what was
+changes from hour to hour on one machine: at rate=8 it needed 262 to 442 ms a clip where the service needed 117 to 126,
+which is a ratio of 2.1 to 3.8; with 100 clips on a quiet machine it was 442, 123 and 3.6. One whose heap keeps what was
 freed, as those of our stages do (Note [Why freed memory is kept] in vireo_server/launching/environment.py), needed
-251 ms instead of 362: then the ratio is 2.1.
+251 ms instead of 362: then the ratio is 2.1. To be three times as fast as that the service would have to take 85 ms,
+and 71 are decoding, which both do.
 
 # Note [What was tried for short clips]
 Kept, in processor time a clip of 100 frames at 720p on two cores: decoding only what a sampled frame needs (of 105 ms
