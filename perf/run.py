@@ -169,7 +169,10 @@ def main() -> int:
         run(results, parts=tuple(options.only))
     finally:
         # What a part that failed came after is not lost.
-        say(f"wrote {results.save(options.output)}")
+        file = results.save(options.output)
+        say(f"wrote {file}")
+    # As the file has them, rounded: whoever makes the table from the file gets the same.
+    results = Results.load_file(file)
     for path in plots.draw_all(results, options.output):
         say(f"wrote {path}")
     for profile in results.profiles:

@@ -129,7 +129,8 @@ def test_buffers_are_used_again_but_never_while_a_script_holds_a_frame(stage, st
         del output
     module = one._host._script._module
     assert len(module.kept) == 1
-    assert len(module.places) <= 4, "memory does not grow with the video"
+    # Three, or some more where something lets go of one late; 12 if none were used again.
+    assert len(module.places) <= 6, "memory does not grow with the video"
 
 
 def test_a_stream_without_frames_never_calls_the_script(stage, step):
