@@ -21,6 +21,9 @@ CONTROL_HEADER = "vireo-key"
 # never shrinks. By default that is 1 MB at a time, hundreds of steps for the tensors of one chunk (up to about 64 MB).
 REGION_BYTES = 16 << 20
 _REGION_GROWTH_BYTES = 16 << 20
+# Triton kills a stage that has not come up after 30 s, and aborts with it where that one held a lock. On a machine with
+# much else to do that is no fault, and one that hangs is found otherwise (`stalling`).
+_STAGE_START_SECONDS = 600
 
 # Note [Which APIs are closed]
 # Explicit model control means that whoever may load a model may run a program of theirs, so `model-repository` needs a
@@ -125,4 +128,5 @@ def _serving(triton: Triton, *, backends: Path, repository: Path) -> list[str]:
         "--disable-auto-complete-config",
         f"--backend-config={PYTHON_BACKEND},shm-default-byte-size={REGION_BYTES}",
         f"--backend-config={PYTHON_BACKEND},shm-growth-byte-size={_REGION_GROWTH_BYTES}",
+        f"--backend-config={PYTHON_BACKEND},stub-timeout-seconds={_STAGE_START_SECONDS}",
     ]

@@ -23,6 +23,8 @@ _PROTOBUF = re.compile(r"\[libprotobuf (?:ERROR|WARNING|FATAL) \S*?([\w.]+):\d+\
 _ESCAPES = {"n": "\n", "t": "\t", "r": "", '"': '"', "\\": "\\"}
 _INSTANCE = re.compile(r"TRITONBACKEND_ModelInstanceInitialize: (?P<model>.+)_\d+_\d+ \(")
 _KEPT_LINES = 5000
+# Triton's own handler of SIGABRT and SIGSEGV; on other signals it stops in order.
+_CRASH = re.compile(r"Signal \((6|11)\) received")
 _LOADED = re.compile(r"successfully (?P<un>un)?loaded '(?P<model>[^']+)'")
 
 # What Triton says on every machine without a GPU. Where there is one it means something.
@@ -121,6 +123,7 @@ class ServerLog:
         self._grown = threading.Condition()
         self._live: set[str] = set()
         self._with_process: set[str] = set()
+        self._crashed = False
 
     def add(self, line: str) -> None:
         """Take one line of the server's, without its end."""
@@ -145,11 +148,17 @@ class ServerLog:
             self._begun = self._lines
             self._live.clear()
             self._with_process.clear()
+            self._crashed = False
 
     @property
     def lines(self) -> int:
         """How many lines came so far."""
         return self._lines
+
+    @property
+    def crashed(self) -> bool:
+        """Whether Triton said that it crashed, whether or not its process has ended."""
+        return self._crashed
 
     def entries(self) -> list[Entry]:
         """Give what is kept of the server that runs, the oldest first."""
@@ -212,4 +221,6 @@ class ServerLog:
                 (self._live.discard if match["un"] else self._live.add)(match["model"])
             elif match := _INSTANCE.match(entry.message):
                 self._with_process.add(match["model"])
+            elif _CRASH.match(entry.message):
+                self._crashed = True
             self._grown.notify_all()

@@ -76,9 +76,10 @@ class ServerProcess:
             self._process.terminate()
 
     def kill(self) -> None:
-        """End it and its stages at once."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        """End it and its stages at once. Once it has ended its id may be another's, and nobody is signalled."""
+        if self.exit_code() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def _run(self) -> None:

@@ -168,7 +168,14 @@ class RunningServer:
             load_seconds=settings.start_seconds,
             stall_seconds=settings.stall_seconds or STALL_SECONDS,
         )
-        self._watchdog = Watchdog(self.pid, runtime=self.runtime, control=control, log=log, is_running=self.is_running)
+        self._watchdog = Watchdog(
+            self.pid,
+            runtime=self.runtime,
+            control=control,
+            log=log,
+            is_running=self.is_running,
+            kill_server=self._process.kill,
+        )
         self._requests = LoadRequests(
             self.runtime,
             info=ServerInfo(http=self.http_url, grpc=self.grpc_url, repository=str(repository.folder)),

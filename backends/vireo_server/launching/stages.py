@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,27 +17,44 @@ from vireo_server.launching.triton import STUB
 class Stage:
     """The process of one instance of a model.
 
+    Note [Whose process id]
+    Triton does not reap its stubs, so a dead one stays as a zombie; but when Triton itself is gone its id is free, and
+    the next process or thread with that id may be anybody's. So a stage is known by id and start, and signals go
+    through a descriptor that was opened before the start was compared.
+
     Attributes:
         pid: its process id.
         model: the Triton model's name.
         region: the name of its shared memory region in /dev/shm.
+        started: when it started, in clock ticks since the machine did.
     """
 
     pid: int
     model: str
     region: str
+    started: int
 
     def is_dead(self) -> bool:
-        """Say whether it ended. Triton does not reap its stubs, so a dead one stays as a zombie."""
-        return _state(self.pid) in ("Z", "X", None)
+        """Say whether it ended."""
+        return self._state() in ("Z", "X", None)
 
     def is_stopped(self) -> bool:
         """Say whether a signal (SIGSTOP) or a debugger stopped it."""
-        return _state(self.pid) in ("T", "t")
+        return self._state() in ("T", "t")
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, to nobody if it is gone."""
+        with suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(self.pid)
+            try:
+                if not self.is_dead():
+                    signal.pidfd_send_signal(descriptor, number)
+            finally:
+                os.close(descriptor)
 
     def ending(self) -> str:
         """Say how it ended, in words."""
-        fields = _fields(self.pid)
+        fields = self._fields()
         # proc(5): field 52 is exit_code in the form of waitpid(2); zero as well where the kernel does not tell.
         status = int(fields[49]) if fields is not None and len(fields) > 49 else 0
         if number := status & 0x7F:
@@ -43,6 +63,14 @@ class Stage:
             except ValueError:
                 return f"signal {number}"
         return f"exit code {status >> 8}"
+
+    def _state(self) -> str | None:
+        fields = self._fields()
+        return None if fields is None else fields[0]
+
+    def _fields(self) -> list[str] | None:
+        fields = _fields(self.pid)
+        return fields if fields is not None and _started(fields) == self.started else None
 
 
 def running_stages(server_pid: int) -> list[Stage]:
@@ -53,13 +81,15 @@ def running_stages(server_pid: int) -> list[Stage]:
     """
     stages = []
     for pid in _children(server_pid):
+        fields = _fields(pid)
         try:
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
         except (FileNotFoundError, ProcessLookupError):
             continue
         # triton_python_backend_stub <repository>/<model>/<version>/model.py <region> ...; a zombie has no arguments.
-        if len(arguments) > 2 and Path(arguments[0]).name == STUB:
-            stages.append(Stage(pid=pid, model=Path(arguments[1]).parent.parent.name, region=arguments[2]))
+        if fields is not None and len(arguments) > 2 and Path(arguments[0]).name == STUB:
+            model = Path(arguments[1]).parent.parent.name
+            stages.append(Stage(pid=pid, model=model, region=arguments[2], started=_started(fields)))
     return stages
 
 
@@ -88,6 +118,6 @@ def _fields(pid: int) -> list[str] | None:
         return None
 
 
-def _state(pid: int) -> str | None:
-    fields = _fields(pid)
-    return None if fields is None else fields[0]
+def _started(fields: Sequence[str]) -> int:
+    """Field 22 of proc(5), starttime."""
+    return int(fields[19])

@@ -15,7 +15,6 @@ but not always.
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Mapping
@@ -85,16 +84,14 @@ class StallWatch:
         names = []
         for stage in sorted(stages, key=lambda stage: stage.model):
             names.append(f"{stage.model} (process {stage.pid}{', stopped by a signal' * stage.is_stopped()})")
-            with suppress(ProcessLookupError):
-                os.kill(stage.pid, STACKS_SIGNAL)
+            stage.send(STACKS_SIGNAL)
         time.sleep(_WRITING_SECONDS)
         return ", ".join(names)
 
     def kill(self) -> None:
         """End the stages that are not loaded: then Triton says that they could not be."""
         for stage in self._loading():
-            with suppress(ProcessLookupError):
-                os.kill(stage.pid, signal.SIGKILL)
+            stage.send(signal.SIGKILL)
 
     def _loading(self) -> list[Stage]:
         loaded = self._log.live_models()

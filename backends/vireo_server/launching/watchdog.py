@@ -8,11 +8,16 @@ Note [What a dead stage owes]
 A request that `execute` was still working on is answered with an error within about a second. One that the stage had
 put off (`get_response_sender`, answered later from a thread) is never answered, whatever is done to the model: its
 caller must stop waiting by itself and send the segment again under a new id.
+
+Note [When a stage takes Triton along]
+A stage that is killed while it holds the lock of its shared memory, which it does for some tens of milliseconds where
+that memory grows, makes Triton 2.51 abort ("boost::interprocess::lock_exception"). It may then take a minute to end:
+until then requests wait that nobody will answer. So a Triton that says it crashed is ended, and `vireo serve` starts
+another.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -30,6 +35,8 @@ from vireo_server.launching.runtime_folder import SHARED_MEMORY
 from vireo_server.launching.stages import Stage, running_stages
 
 _LOOK_SECONDS = 0.5
+# So long Triton may write where it crashed.
+_CRASH_SECONDS = 3.0
 # Where this thread itself did not run for so long, a paused container say, neither did the stages: they get as long
 # to show that they live before any counts as hung.
 _PAUSED_SECONDS = 5.0
@@ -58,6 +65,7 @@ class Watchdog:
         control: loads and unloads its models.
         log: takes what happens.
         is_running: says whether the server runs; a dead server's stages are not looked after.
+        kill_server: ends the server and its stages.
     """
 
     def __init__(
@@ -68,9 +76,11 @@ class Watchdog:
         control: ModelControl,
         log: ServerLog,
         is_running: Callable[[], bool],
+        kill_server: Callable[[], None],
     ) -> None:
         self._server_pid = server_pid
         self._is_running = is_running
+        self._kill_server = kill_server
         self._runtime = runtime
         self._control = control
         self._log = log
@@ -150,6 +160,13 @@ class Watchdog:
                 self._log.note(f"error: the watchdog stumbled and goes on: {traceback.format_exc()}")
 
     def _look(self) -> None:
+        if not self._is_running():
+            return
+        if self._log.crashed:
+            if not self._stopped.wait(_CRASH_SECONDS) and self._is_running():
+                self._log.note("error: Triton crashed and does not end; killing it")
+                self._kill_server()
+            return
         beats = {beat.pid: beat for beat in read_beats(self._runtime)}
         self._kill_stuck(beats)
         for model, dead in self._deaths(beats).items():
@@ -211,8 +228,7 @@ class Watchdog:
                 continue
             self._killed.add(pid)
             self._log.note(f"error: {stage.model} (process {pid}) {fault}; killing it")
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            stage.send(signal.SIGKILL)
 
     def _replace(self, model: str, dead: Sequence[Stage], beats: dict[int, Beat]) -> None:
         record = self._records.setdefault(model, _Record(ready=self._started))
@@ -239,8 +255,7 @@ class Watchdog:
             except TimeoutError as error:
                 # A Triton that hangs in itself cannot be mended from outside; `vireo serve` starts another.
                 self._note(f"error: {model} could not be replaced ({error}); Triton hangs: killing it")
-                with suppress(ProcessLookupError):
-                    os.kill(self._server_pid, signal.SIGKILL)
+                self._kill_server()
                 return
             except OSError as error:
                 # The server itself is dying or stopping, which others look after.
