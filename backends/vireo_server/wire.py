@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -225,7 +226,8 @@ class CrossingCounter:
     """A counter of this server's metrics: called with a direction and a number of bytes, it adds them.
 
     There for every stage from the start, so that 0 is a reading and not a gap. One series a model, stage and direction.
-    To be closed before the process ends: Triton 2.51's stub dies (signal 11) of metrics that outlive it.
+    To be closed before the process ends: Triton 2.51's stub dies (signal 11) of metrics that outlive it. And one at a
+    time is added: of two threads that add to one metric at once Triton itself dies (tried).
     """
 
     def __init__(self, model: str, stage: str) -> None:
@@ -239,10 +241,12 @@ class CrossingCounter:
             direction: self._family.Metric(labels={"model": model, "stage": stage, "direction": direction})
             for direction in ("to_device", "to_host")
         }
+        self._adding = threading.Lock()
 
     def __call__(self, direction: str, size: int) -> None:
         """Add bytes that crossed."""
-        self._metrics[direction].increment(size)
+        with self._adding:
+            self._metrics[direction].increment(size)
 
     def close(self) -> None:
         """Take the metrics back; nothing can be counted any more."""

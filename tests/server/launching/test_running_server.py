@@ -16,10 +16,17 @@ pytestmark = pytest.mark.server
 @pytest.fixture(scope="module")
 def server(make_module_repository):
     repository = make_module_repository(
-        {"decode": "holding", "mine_decode": "holding", "echo": "echo", "file": "echo", "unused": "failing"},
+        {
+            "decode": "holding",
+            "mine_decode": "holding",
+            "echo": "echo",
+            "file": "echo",
+            "unused": "failing",
+            "counting": "counting",
+        },
         ensembles={"service": "echo", "other": "unused"},
     )
-    with running_server(repository=repository, services=["service", "decode", "mine_decode"]) as server:
+    with running_server(repository=repository, services=["service", "decode", "mine_decode", "counting"]) as server:
         yield server
 
 
@@ -34,7 +41,7 @@ def regions(server):
 
 
 def test_serves_named_services_their_steps_and_file(server, ask, infer):
-    assert server.services == ("service", "decode", "mine_decode")
+    assert server.services == ("service", "decode", "mine_decode", "counting")
     assert infer(server.http_url, "service", 7) == 7
     for model in ("service", "echo", "decode", "file"):
         assert ask(server.http_url, f"/v2/models/{model}/ready")[0] == 200
@@ -58,6 +65,13 @@ def test_metrics_are_served(server, ask):
     status, text = ask(server.metrics_url, "/metrics")
     assert status == 200
     assert "nv_inference_request_success" in text
+
+
+def test_streams_that_count_at_once_leave_triton_alive_and_lose_nothing(server, ask, infer):
+    assert infer(server.http_url, "counting", 2000) == 2000
+    _, text = ask(server.metrics_url, "/metrics")
+    labels = 'direction="to_host",model="counting",stage="toy"'
+    assert f"vireo_host_device_bytes{{{labels}}} 8000" in text
 
 
 @pytest.mark.parametrize(
