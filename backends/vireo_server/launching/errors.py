@@ -60,6 +60,10 @@ class ServerDiedError(LaunchError, RuntimeError):
     """Triton ended by itself."""
 
 
+class CrashError(ServerDiedError):
+    """A signal ended it."""
+
+
 class StartTimeoutError(LaunchError, TimeoutError):
     """Triton was not ready within its time."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vireo_server.launching.errors import (
+    CrashError,
     LaunchError,
     ModelLoadError,
     PortError,
@@ -111,7 +112,8 @@ class Starting:
                 f"{self.endpoints.grpc_url}, {self.endpoints.metrics_url}):\n{reasons}\n"
                 f"choose others with --http-port, --grpc-port and --metrics-port; 0 takes any free one"
             )
-        return ServerDiedError(
+        kind = CrashError if code is not None and code < 0 else ServerDiedError
+        return kind(
             f"serve: Triton ended by itself ({ending}); its last words:\n{reasons}\n"
             f"start it again; run with --verbose to see all it says"
         )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from vireo_server.launching.errors import PortError, StalledError
+from vireo_server.launching.errors import CrashError, PortError, StalledError
 from vireo_server.launching.log import ServerLog
 from vireo_server.launching.ports import Endpoints
 from vireo_server.launching.runtime_folder import SHARED_MEMORY, clean_leftovers
@@ -35,6 +35,7 @@ def start_server(settings: ServerSettings, *, log: ServerLog, interrupted: Calla
         log.note(f"cleaned up after server {name}, which had been killed")
     _warn_of_little_shared_memory(log)
     ports = settings.endpoints
+    crashed = False
     tries = _PORT_TRIES if 0 in (ports.http, ports.grpc, ports.metrics) else 1
     while True:
         try:
@@ -48,6 +49,12 @@ def start_server(settings: ServerSettings, *, log: ServerLog, interrupted: Calla
             log.note(f"error: {error}; the server is started again")
             # What stands still twice waits for something, a slow licence server say, and may.
             settings = replace(settings, stall_seconds=None)
+        except CrashError as error:
+            # On a machine with much else to do Triton takes a stage that got no turn for a second for dead, and aborts.
+            if crashed:
+                raise
+            crashed = True
+            log.note(f"error: {error}")
         log.begin_anew()
 
 

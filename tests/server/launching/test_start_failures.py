@@ -141,6 +141,13 @@ class TestStandingStill:
             start(make_repository({"network": "slow"}), start_seconds=3, stall_seconds=1)
 
 
+def test_a_triton_that_crashes_is_started_again_once(make_repository, tmp_path, monkeypatch):
+    monkeypatch.setenv("TOYS_SEEN", str(tmp_path))
+    repository = make_repository({"crashing": "stopping"})
+    with running_server(repository=repository) as server:
+        assert "vireo: error: serve: Triton ended by itself (signal 6)" in server.log
+
+
 class TestRepository:
     def test_missing_folder(self, tmp_path):
         with pytest.raises(RepositoryError, match=r"'.*nowhere' does not exist"):

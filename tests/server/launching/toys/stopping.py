@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A toy model that stands still while it is loaded for the first time: stopped by a signal, or waiting for a lock that
-nobody gives back. The folder TOYS_SEEN remembers.
+nobody gives back; or that has Triton crash. The folder TOYS_SEEN remembers.
 """
 
 import os
@@ -17,6 +17,8 @@ class TritonPythonModel:
         seen.touch()
         if args["model_name"] == "locked":
             wait_for_a_lock()
+        if args["model_name"] == "crashing":
+            os.kill(os.getppid(), signal.SIGABRT)
         os.kill(os.getpid(), signal.SIGSTOP)
 
 
