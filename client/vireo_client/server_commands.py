@@ -175,7 +175,7 @@ def build(
     compute_capability: Annotated[
         str, typer.Option(metavar="LIST", help="Of the GPUs it is to run on, as in 8.9,12.0.")
     ],
-    repository: Annotated[Path, typer.Option(help="The model repository.")] = Path("model_repository"),
+    repository: Annotated[Path | None, typer.Option(help="A model repository instead of the shipped one.")] = None,
 ) -> None:
     """Build TensorRT-RTX engines of a service ahead of time; this needs no GPU."""
     from vireo_server.building import build_command

@@ -15,6 +15,7 @@ from google.protobuf import text_format
 from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc import model_config_pb2
 from vireo_client import command_line
+from vireo_server import building
 from vireo_server.adapters import adapt
 from vireo_server.building import build_service
 from vireo_server.errors import SettingError
@@ -326,9 +327,30 @@ def test_engines_built_ahead_lie_where_the_runtime_looks(tmp_path, network, libr
 )
 def test_every_shipped_network_becomes_an_engine_as_it_is_configured(tmp_path, service):
     """Windows, numbers, what is told beside the picture, 16 bits."""
-    shutil.copytree(SHIPPED / f"{service}_network", tmp_path / f"{service}_network")
-    (path,) = build_service(service, repository=tmp_path, capabilities=["8.9"])
+    shutil.copytree(SHIPPED, tmp_path / "models")
+    (path,) = build_service(service, repository=tmp_path / "models", capabilities=["8.9"])
+    assert path.parent == tmp_path / "models" / f"{service}_network" / "1"
     assert path.stat().st_size > 1000
+
+
+def test_a_service_is_built_with_the_networks_that_it_shares_and_none_of_others(tmp_path, monkeypatch):
+    shutil.copytree(SHIPPED, tmp_path / "models")
+    monkeypatch.setattr(building, "build_engine", lambda model, *arguments, **options: b"engine")
+    built = {
+        service: {
+            path.parents[1].name
+            for path in build_service(service, repository=tmp_path / "models", capabilities=["8.9"])
+        }
+        for service in ("video_tags", "restore_and_upscale", "sdr_to_hdr_network")
+    }
+    assert built == {
+        "video_tags": {"shot_classification_network", "features_network"},
+        "restore_and_upscale": {"restoration_network", "super_resolution_network"},
+        "sdr_to_hdr_network": {"sdr_to_hdr_network_network"},
+    }
+    for service in ("sdr_to_hdr", "frame_interpolation"):  # not those of sdr_to_hdr_network
+        with pytest.raises(SettingError, match=f"no network of a service '{service}'"):
+            build_service(service, repository=tmp_path / "models", capabilities=["8.9"])
 
 
 @pytest.mark.parametrize(
@@ -337,17 +359,19 @@ def test_every_shipped_network_becomes_an_engine_as_it_is_configured(tmp_path, s
         (["nothing", "--compute-capability", "8.9"], "has no network of a service 'nothing'; it has networks of "),
         (["passthrough", "--compute-capability", "9.0"], "'9.0' cannot be built for by tensorrt_rtx"),
         (["passthrough", "--compute-capability", ","], "--compute-capability is empty"),
+        (["mine", "--compute-capability", "8.9", "--repository", "nowhere"], "nowhere' does not exist"),
     ],
 )
-def test_the_command_says_what_is_wrong(arguments, said):
-    repository = str(find_locations().model_repository)
-    done = typer.testing.CliRunner().invoke(command_line._app, ["build", *arguments, "--repository", repository])
+def test_the_command_says_what_is_wrong(arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the shipped repository, whatever the folder
+    done = typer.testing.CliRunner().invoke(command_line._app, ["build", *arguments])
     assert done.exit_code == 1
     assert said in done.stderr
 
 
 def test_the_command_says_what_it_builds_and_where_it_lies(tmp_path):
-    shutil.copytree(SHIPPED / "features_network", tmp_path / "features_network")
+    for model in ("features", "features_network"):
+        shutil.copytree(SHIPPED / model, tmp_path / model)
     arguments = ["build", "features", "--compute-capability", "8.9,12.0", "--repository", str(tmp_path)]
     done = typer.testing.CliRunner().invoke(command_line._app, arguments)
     assert done.exit_code == 0, done.stderr
