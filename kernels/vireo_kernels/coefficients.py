@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The fixed-point numbers of colour conversion, shared by the reference, the CPU and the CUDA version.
 
-Definitions (ITU-R BT.601-7, BT.709-6, BT.2020-2 non-constant luminance): Y' = Kr R' + Kg G' + Kb B',
-Cb = (B' - Y') / (2 (1 - Kb)), Cr = (R' - Y') / (2 (1 - Kr)). Codes of n bits, s = 2^(n-8): limited range is
-Y = 16 s + 219 s Y', C = 128 s + 224 s Cx; full range is Y = (2^n - 1) Y', C = 2^(n-1) + (2^n - 1) Cx.
+Definitions (ITU-R BT.601-7, BT.709-6, BT.2020-2 non-constant luminance; of SMPTE 240M and FCC, ISO/IEC 23091-2):
+Y' = Kr R' + Kg G' + Kb B', Cb = (B' - Y') / (2 (1 - Kb)), Cr = (R' - Y') / (2 (1 - Kr)). Codes of n bits, s = 2^(n-8):
+limited range is Y = 16 s + 219 s Y', C = 128 s + 224 s Cx; full range is Y = (2^n - 1) Y',
+C = 2^(n-1) + (2^n - 1) Cx.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from fractions import Fraction
 from functools import cache
 from typing import Literal
 
-Matrix = Literal["bt601", "bt709", "bt2020nc"]
+Matrix = Literal["bt601", "bt709", "bt2020nc", "smpte240m", "fcc"]
 ColorRange = Literal["limited", "full"]
 ChromaLocation = Literal["left", "center", "topleft"]
 
@@ -21,6 +22,8 @@ WEIGHTS: dict[str, tuple[Fraction, Fraction]] = {
     "bt601": (Fraction("0.299"), Fraction("0.114")),
     "bt709": (Fraction("0.2126"), Fraction("0.0722")),
     "bt2020nc": (Fraction("0.2627"), Fraction("0.0593")),
+    "smpte240m": (Fraction("0.212"), Fraction("0.087")),
+    "fcc": (Fraction("0.30"), Fraction("0.11")),
 }
 """Kr and Kb of each matrix."""
 

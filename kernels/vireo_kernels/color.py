@@ -19,8 +19,10 @@ FFMPEG_MATRICES: dict[str, Matrix] = {
     "bt470bg": "bt601",
     "bt709": "bt709",
     "bt2020nc": "bt2020nc",
+    "smpte240m": "smpte240m",
+    "fcc": "fcc",
 }
-"""FFmpeg's name of a matrix to ours; others (fcc, smpte240m, ycgco, bt2020c, ictcp, ...) are not supported."""
+"""FFmpeg's name of a matrix to ours; others (ycgco, bt2020c, ictcp, ...) are not supported."""
 FFMPEG_RANGES: dict[str, ColorRange] = {"tv": "limited", "pc": "full"}
 """FFmpeg's name of a range to ours."""
 
@@ -29,9 +31,9 @@ FFMPEG_RANGES: dict[str, ColorRange] = {"tv": "limited", "pc": "full"}
 class ColorSpec:
     """How the codes of a YUV picture are to be read.
 
-    `matrix`: bt601, bt709 or bt2020nc (non-constant luminance). `color_range`: limited (16..235 at 8 bit) or full.
-    `chroma_location`: where chroma lies; left (H.264, HEVC and MPEG-2 where not signalled), center (JPEG, MPEG-1) or
-    topleft (UHD HDR; AV1's colocated).
+    `matrix`: bt601, bt709, bt2020nc (non-constant luminance), smpte240m or fcc. `color_range`: limited (16..235 at 8
+    bit) or full. `chroma_location`: where chroma lies; left (H.264, HEVC and MPEG-2 where not signalled), center (JPEG,
+    MPEG-1) or topleft (UHD HDR; AV1's colocated).
 
     Raises:
         ValueError: an unknown value.

@@ -272,6 +272,8 @@ def test_eight_bit_coefficients_are_ffmpegs() -> None:
         "bt601": (76309, 104597, -25675, -53279, 132201),
         "bt709": (76309, 117489, -13975, -34925, 138438),
         "bt2020nc": (76309, 110013, -12277, -42626, 140363),
+        "smpte240m": (76309, 117579, -16907, -35559, 136230),
+        "fcc": (76309, 104448, -24759, -53109, 132798),
     }.items():
         c = decode_coefficients(matrix, "limited", 8, 8)  # type: ignore[arg-type]
         ours = [value / 2 for value in (c.y / 16, c.rv, c.gu, c.gv, c.bu)]

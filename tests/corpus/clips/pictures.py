@@ -105,6 +105,8 @@ CASES = (
          suffix=".mp4", clip={"options": {"x264-params": "chromaloc=1:keyint=12"},
                               "color": {"color_range": 2, "colorspace": 1, "color_trc": 1, "color_primaries": 1}},
          pixel_format="yuvj420p"),
+    Case(name="tagged_240m", group=GROUP, comes="SMPTE 240M", gives="the same tags", color={"matrix": "smpte240m"},
+         suffix=".mkv", clip={"color": {"colorspace": 7, "color_trc": 7, "color_primaries": 7}}),
     Case(name="untagged", group=GROUP, comes="no colour tags",
          color={"matrix": "smpte170m", "range": "tv"},
          gives="tagged by the one rule, BT.601 at this size",
