@@ -5,9 +5,10 @@
 import io
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import av
+import av.audio
 import av.container
 import av.error
 import av.stream
@@ -50,6 +51,10 @@ _IN_TS = {
 }
 """Sounds and subtitles for which MPEG-TS has a type. libav's muxer takes all others as private data, which no player
 reads."""
+
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+"""Number of channels -> the layout that libav takes for it by default. Its mp4 muxer refuses PCM that says none, and so
+do MXF, AVI and Matroska."""
 
 _IMAGES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png"), "bmp": ("cover.bmp", "image/bmp")}
 """Codec of a cover -> its name and media type as an attachment."""
@@ -158,10 +163,23 @@ class CopiedStreams:
 
     def _added(self, stream: av.stream.Stream) -> av.stream.Stream | None:
         """The output's stream for one of the source; None where its muxer refuses it."""
+        layout = self._missing_layout(stream)
+        if layout == "":
+            return None
         try:
-            return self._writer.add_stream_from_template(stream, opaque=True)
+            copy = self._writer.add_stream_from_template(stream, opaque=True)
         except (ValueError, av.error.FFmpegError):
             return None
+        if layout is not None:
+            cast(av.audio.AudioStream, copy).codec_context.layout = layout
+        return copy
+
+    def _missing_layout(self, stream: av.stream.Stream) -> str | None:
+        """What the muxer must be told of the channels, "" where nothing can be said of so many, else None."""
+        if not isinstance(stream, av.audio.AudioStream) or self._writer.format.name not in ("mp4", "hls"):
+            return None
+        is_bare = _codec_name(stream).startswith("pcm_") and stream.layout.name.endswith(" channels")
+        return _LAYOUTS.get(stream.layout.nb_channels, "") if is_bare else None
 
     def _copy_tags(self, stream: av.stream.Stream, copy: av.stream.Stream) -> None:
         tags = _kept(stream.metadata)

@@ -20,12 +20,15 @@ def pictures(path):
 
 
 def sound(path):
-    """Each sound: its packets' bytes and times in seconds."""
+    """Each sound: its packets' bytes and times in seconds; of PCM, which any container cuts as it likes, one of all."""
     with av.open(str(path)) as container:
         tracks = {}
         for packet in container.demux(*container.streams.audio) if container.streams.audio else ():
             if packet.size:
                 tracks.setdefault(packet.stream_index, []).append((bytes(packet), packet.pts * packet.time_base))
+        for index, track in tracks.items():
+            if container.streams[index].codec_context.name.startswith("pcm_"):
+                tracks[index] = [(b"".join(data for data, _ in track), track[0][1])]
     return list(tracks.values())
 
 

@@ -44,9 +44,11 @@ CASES = (
     ),
     *(
         Case(name=codec, group=GROUP, comes=name, gives=f"every frame, {gives}", suffix=suffix, frames=6,
-             clip={"codec": codec, "pixel_format": pixel_format}, pixel_format=layout, notes=notes)
+             clip={"codec": codec, "pixel_format": pixel_format, "audio": "pcm_s16le" if suffix == ".mxf" else None},
+             pixel_format=layout, notes=notes)
         for codec, name, suffix, pixel_format, layout, gives, notes in (
-            ("jpeg2000", "JPEG 2000, MXF", ".mxf", "yuv422p10le", "yuv420p10le", "10 bit, 4:2:0 (said)", ("4:2:0",)),
+            ("jpeg2000", "JPEG 2000, MXF, PCM sound", ".mxf", "yuv422p10le", "yuv420p10le", "10 bit, 4:2:0 (said)",
+             ("4:2:0",)),
             ("cfhd", "CineForm, mov", ".mov", "yuv422p10le", "yuv420p10le", "10 bit, 4:2:0 (said)", ("4:2:0",)),
             ("v210", "v210, mov", ".mov", "yuv422p10le", "yuv420p10le", "10 bit, 4:2:0 (said)", ("4:2:0",)),
             ("magicyuv", "MagicYUV, avi", ".avi", "yuv420p", "yuv420p", "exact times", ()),
