@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 __all__ = ["Box", "boxes", "find", "movie", "read"]
 
 _MOST = 256
-"""Bytes of a payload that are read: more than any header has of which something is wanted."""
+"""More bytes than any header has of which something is wanted."""
 
 
 class Box(NamedTuple):
@@ -53,7 +53,7 @@ def find(file: BinaryIO, box: Box, *path: bytes) -> Iterator[Box]:
                 yield from find(file, inner, *path[1:])
 
 
-def read(file: BinaryIO, box: Box) -> bytes:
-    """The payload, the first bytes of a long one."""
+def read(file: BinaryIO, box: Box, *, most: int = _MOST) -> bytes:
+    """The payload, of one that is longer the first bytes."""
     file.seek(box.begin)
-    return file.read(min(box.end - box.begin, _MOST))
+    return file.read(min(box.end - box.begin, most))

@@ -19,10 +19,9 @@ from av.stream import Disposition
 from vireo_media.addresses import display_name, is_address, open_address
 from vireo_media.errors import InputError, InputMissingError
 from vireo_media.fields import FieldPairs
-from vireo_media.integrity import find_cut, find_damage, is_mp4, is_short_ts, is_upright
-from vireo_media.reordering import says_when_shown, times_of_showing
+from vireo_media.integrity import check_whole, is_mp4, is_short_ts, is_upright
+from vireo_media.reordering import lasting_until, says_when_shown, times_of_showing
 from vireo_media.times import FLAG_CORRUPT, FLAG_DISCARD, FLAG_KEY, UNKNOWN, CodedPacket, clock
-from vireo_media.transport_stream import find_lost_head
 from vireo_media.vops import single_pictures
 
 __all__ = [
@@ -180,22 +179,7 @@ class MediaSource:
         self.is_upright_mp4 = self.is_mp4 and is_upright(file)
         file.seek(0)
         self._is_short_ts = is_short_ts(file, size)
-        cut = find_cut(file, size)
-        if cut is not None:
-            raise InputError(f"input {self.name!r} is cut short: {cut}; fetch or export it again")
-        lost = find_lost_head(file) if not is_address(self._source) else None
-        if lost is not None:
-            self.remarks["lost head"] = (
-                f"the head of a packet is damaged at byte {lost} of {size}, and may be elsewhere: its picture or sound "
-                "is not found, and missing in the result"
-            )
-        damage = find_damage(file, size) if not is_address(self._source) else None  # Too many steps for a network.
-        if damage is not None:
-            raise InputError(
-                f"input {self.name!r}: byte {damage} of {size} begins nothing that its container knows, and pictures "
-                "may be gone there; allowed is a file that is whole; fetch or export it again, or remux it to go on "
-                "with what is left"
-            )
+        self.remarks |= check_whole(file, size, name=self.name, is_far=is_address(self._source))
 
 
 @contextlib.contextmanager
@@ -274,6 +258,8 @@ def read_packets(source: MediaSource) -> Iterator[CodedPacket]:
         context = stream.codec_context
         pairs = FieldPairs(context.codec.canonical_name, context.extradata or b"")
         packets = _whole_pictures(_timed_packets(source, container, stream), pairs)
+        if source.is_mp4 and stream.duration and not source.has_decoding_times:
+            packets = lasting_until(packets, (stream.start_time or 0) + stream.duration)
         yield from packets if not source.reorder_depth else times_of_showing(packets, depth=source.reorder_depth)
 
 
@@ -301,12 +287,18 @@ def _found_packets(
     source: MediaSource, container: av.container.InputContainer, stream: av.video.stream.VideoStream
 ) -> Iterator["av.Packet[Any]"]:
     """The packets as libav finds them. Where the header of one is damaged in AVI, it goes on somewhere later and says
-    nothing; but the index tells how many there are."""
+    nothing; but the index tells how many there are. So does that of MP4, where an edit list may hide some."""
     named = sum(entry.size > 0 for entry in stream.index_entries) if container.format.name == "avi" else 0
-    found = 0
+    found = hidden = 0
     for packet in container.demux(stream):
         found += packet.size > 0
+        hidden += packet.is_discard
         yield packet
+    if source.is_mp4 and stream.frames and (hidden := hidden + max(0, stream.frames - found)):
+        source.remarks["hidden"] = (
+            f"{hidden} of its {stream.frames} pictures are left out, as in players: its edit list hides them, unless "
+            "its index is damaged"
+        )
     if found < named:
         raise InputError(
             f"input {source.name!r}: {found} of its {named} pictures can be found: what lies between them is damaged; "

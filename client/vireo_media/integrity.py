@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""Is a file whole? Three containers say how long they are, so that a cut file is refused before work is spent on it."""
+"""Is a file whole? What is cut, or damaged where libav would say nothing, is refused before work is spent on it."""
 
 import struct
 from typing import BinaryIO
 
 from vireo_media import matroska
 from vireo_media.boxes import boxes, find, movie, read
+from vireo_media.errors import InputError
 from vireo_media.matroska import EBML_HEADER, SEGMENT, read_length
+from vireo_media.sample_table import check_samples
+from vireo_media.transport_stream import find_lost_head
 
-__all__ = ["find_cut", "find_damage", "is_mp4", "is_short_ts", "is_upright"]
+__all__ = ["check_whole", "find_cut", "is_mp4", "is_short_ts", "is_upright"]
 
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """What such a file may begin with."""
@@ -18,7 +21,53 @@ _TRACK_MATRIX, _MOVIE_MATRIX, _LONG_TIMES = 40, 36, 12
 _TS_PACKET, _TS_SYNC, _FEW_TS_PACKETS = 188, 0x47, 16
 _FLV_TAGS = (8, 9, 18)
 """Sound, video, script data."""
+_SEARCHED_FAR = 64 << 20
+"""Bytes of a file at an address up to which it is read once more, to look at the head of every packet."""
 _EBML, _SEGMENT = (element.to_bytes(4, "big") for element in (EBML_HEADER, SEGMENT))
+
+
+def check_whole(file: BinaryIO, size: int, *, name: str, is_far: bool) -> dict[str, str]:
+    """Refuse a file of `size` bytes that is cut, or of which libav would leave pictures out in silence; what else is
+    wrong with it, as remarks by their kind. `name` is what messages call it. Raises InputError.
+
+    A file that `is_far`, at an address, is only read once more where it is small.
+    """
+    remarks: dict[str, str] = {}
+    remedy = "allowed is a file that is whole; fetch or export it again, or remux it to go on with what is left"
+    cut = find_cut(file, size)
+    if cut is not None:
+        raise InputError(f"input {name!r} is cut short: {cut}; fetch or export it again")
+    file.seek(0)
+    if is_mp4(file):
+        places, times = check_samples(file, size)
+        if places is not None:
+            raise InputError(f"input {name!r}: its index is damaged: {places}; {remedy}")
+        if times is not None:
+            remarks["index"] = f"its index contradicts itself: {times}: pictures may be at another time than meant"
+        return remarks
+    if is_far and size > _SEARCHED_FAR and file.read(4) != b"RIFF":  # AVI's index is looked at as it is read.
+        remarks["not searched"] = (
+            f"it has more than {_SEARCHED_FAR >> 20} MB and lies at an address, so it was not searched for damaged "
+            "heads, whose pictures would be missing in the result: fetch it to a file for that"
+        )
+        return remarks
+    lost = find_lost_head(file)
+    if lost is not None:
+        remarks["lost head"] = (
+            f"the head of a packet is damaged at byte {lost} of {size}, and may be elsewhere: its picture or sound is "
+            "not found, and missing in the result"
+        )
+    damage = _find_damage(file, size)
+    if damage is not None and not _is_padding(file, damage):
+        raise InputError(
+            f"input {name!r}: byte {damage} of {size} begins nothing that its container knows, and pictures may be "
+            f"gone there; {remedy}"
+        )
+    if damage is not None:
+        remarks["padding"] = (
+            f"its last {size - damage} bytes are zeros: padding, or what a fetch that was broken off left empty"
+        )
+    return remarks
 
 
 def is_mp4(file: BinaryIO) -> bool:
@@ -28,7 +77,7 @@ def is_mp4(file: BinaryIO) -> bool:
     return head[4:8] in _BOXES
 
 
-def find_damage(file: BinaryIO, size: int) -> int | None:
+def _find_damage(file: BinaryIO, size: int) -> int | None:
     """Where in `file` of `size` bytes something stands that its container does not know; None where nothing does, and
     for containers that cannot be told so. Looks at the head of every packet of Matroska, WebM and FLV: there libav goes
     on somewhere later, and says nothing of the pictures between.
@@ -51,6 +100,15 @@ def _damaged_tag(file: BinaryIO, size: int, *, begin: int) -> int | None:
             return position
         position += 11 + int.from_bytes(tag[1:4], "big") + 4
     return None
+
+
+def _is_padding(file: BinaryIO, begin: int) -> bool:
+    """Whether nothing but zeros stands in `file` from `begin` on."""
+    file.seek(begin)
+    while data := file.read(1 << 20):
+        if data.count(0) != len(data):
+            return False
+    return True
 
 
 def is_short_ts(file: BinaryIO, size: int) -> bool:

@@ -18,9 +18,12 @@ import av.container
 import av.video.stream
 
 from vireo_media.dts import reorder_depth
-from vireo_media.times import UNKNOWN, CodedPacket
+from vireo_media.times import FLAG_DISCARD, UNKNOWN, CodedPacket
 
-__all__ = ["says_when_shown", "seen_depth", "times_of_showing"]
+__all__ = ["lasting_until", "says_when_shown", "seen_depth", "times_of_showing"]
+
+_MOST_REORDERED = 32
+"""Packets, fields among them: no codec reorders further."""
 
 
 def says_when_shown(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> bool:
@@ -55,3 +58,20 @@ def times_of_showing(packets: Iterator[CodedPacket], *, depth: int) -> Iterator[
     for packet in waiting:
         last = packet.dts if last == UNKNOWN else last + max(packet.duration, 1)
         yield packet._replace(dts=last)
+
+
+def lasting_until(packets: Iterator[CodedPacket], end: int) -> Iterator[CodedPacket]:
+    """The packets, of which the last picture shown lasts until `end`.
+
+    MP4 says how long packets last for decoding. Of pictures that are reordered the last one shown has a duration that
+    is another's; but the track says when it ends.
+    """
+    recent: deque[CodedPacket] = deque()
+    for packet in packets:
+        recent.append(packet)
+        if len(recent) > _MOST_REORDERED:
+            yield recent.popleft()
+    last = max((packet.pts for packet in recent if not packet.flags & FLAG_DISCARD), default=UNKNOWN)
+    for packet in recent:
+        is_last = UNKNOWN < last < end and packet.pts == last and packet is not recent[-1]
+        yield packet._replace(duration=end - last) if is_last else packet

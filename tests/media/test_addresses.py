@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import av
 import pytest
 
 pytest.importorskip("fsspec")
@@ -130,6 +131,23 @@ def test_an_object_store_by_its_own_scheme(store: str, monkeypatch: pytest.Monke
         with pytest.raises(InputMissingError, match="there is no such file"):
             client.run("passthrough", "s3://bucket/missing.mp4", "s3://bucket/other.mp4")
     assert read_numbers(system.cat("s3://bucket/out.mp4")) == list(range(50))
+
+
+def test_damage_is_looked_for_at_an_address_too(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to a size: what is larger would have to be fetched once more, so it is said that nobody looked."""
+    numbered_clip(tmp_path / "in.flv", frames=20, size=(64, 48), bframes=0)
+    with av.open(str(tmp_path / "in.flv")) as container:
+        packet = [bytes(packet) for packet in container.demux(0)][12]
+    data = (tmp_path / "in.flv").read_bytes()
+    at = data.index(packet)
+    Store.files["/in.flv"] = data[: at - 16] + bytes(range(100, 116)) + data[at:]
+    with pytest.raises(InputError, match=r"/in.flv': byte [0-9]+ of [0-9]+ begins nothing"):
+        list(read_packets(MediaSource(f"{store}/in.flv")))
+    monkeypatch.setattr("vireo_media.integrity._SEARCHED_FAR", 1000)
+    for name, said in (("in.flv", True), ("in.mp4", False)):  # The index of an mp4 is looked at in any case.
+        source = MediaSource(f"{store}/{name}")
+        list(read_packets(source))
+        assert ("not searched" in source.remarks) == said
 
 
 def test_a_playlist_goes_up_with_its_fragments(store: str) -> None:

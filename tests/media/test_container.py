@@ -137,6 +137,84 @@ def test_a_format_that_changes_in_the_middle_is_refused(tmp_path: Path) -> None:
         list(read_packets(MediaSource(tmp_path / "joined.flv")))
 
 
+@pytest.mark.parametrize(
+    ("table", "row", "place", "number", "said"),
+    [
+        ("stsz", 9, 0, 1 << 24, "byte [0-9]+ of"),  # the tenth one has 16 MB
+        ("stco", 1, 0, 1 << 30, "byte [0-9]+ of"),
+        ("stsc", 0, 4, 3, "it has 30 pictures and says where .* are"),
+        ("stsc", 0, 0, 2, "chunks of pictures are not in order"),
+        ("stco", 0, -4, 0, "does not say where they are"),
+    ],
+)
+def test_an_index_that_contradicts_itself_loses_no_picture_in_silence(
+    tmp_path: Path, table: str, row: int, place: int, number: int, said: str
+) -> None:
+    """libav would read what it finds, and say nothing of the rest."""
+    path = damaged_index(tmp_path, table, row, place, number)
+    with pytest.raises(InputError, match=f"its index is damaged: .*{said}.*export it again"):
+        list(read_packets(MediaSource(path)))
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "place", "number", "said"),
+    [
+        ("stts", 0, 0, 29, "it has 30 pictures and the durations of 29"),
+        ("stts", 0, 4, 700, "its pictures last 21000 ticks, and the whole 15872"),
+        ("ctts", 0, 0, 2, "it has 30 pictures and the times of showing of 31"),
+    ],
+)
+def test_times_that_do_not_add_up_are_said(
+    tmp_path: Path, table: str, row: int, place: int, number: int, said: str
+) -> None:
+    source = MediaSource(damaged_index(tmp_path, table, row, place, number))
+    assert len(list(read_packets(source))) == 30
+    assert said in source.remarks["index"]
+
+
+def damaged_index(folder: Path, table: str, row: int, place: int, number: int) -> Path:
+    """An mp4 with another `number` in the four bytes at `place` of a `row` of a `table` of its video."""
+    path = folder / "damaged.mp4"
+    numbered_clip(path, frames=30, size=(64, 48), gop=12, audio="aac")
+    source = MediaSource(path)
+    list(read_packets(source))
+    assert not source.remarks
+    data = bytearray(path.read_bytes())
+    width, head = {"stsz": (4, 12), "stco": (4, 8), "stsc": (12, 8), "stts": (8, 8), "ctts": (8, 8)}[table]
+    at = data.index(table.encode()) + 4 + head + width * row + place
+    data[at : at + 4] = number.to_bytes(4, "big")
+    path.write_bytes(data)
+    return path
+
+
+def test_the_last_picture_shown_lasts_until_the_track_ends(tmp_path: Path) -> None:
+    """Of a variable frame rate with B-frames: the container has the duration of another picture for it."""
+    path = tmp_path / "vfr.mp4"
+    times = [i * 40 + (i * i) % 37 for i in range(30)]
+    numbered_clip(path, frames=30, size=(64, 48), gop=30, bframes=3, pts=times, time_base=Fraction(1, 1000))
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        end, base = video.start_time + video.duration, video.time_base
+        coded = max((packet for packet in container.demux(video) if packet.size), key=lambda packet: packet.pts)
+    packets = list(read_packets(MediaSource(path)))
+    last = max(packets, key=lambda packet: packet.pts)
+    assert last.pts + last.duration == end != coded.pts + coded.duration
+    assert [packet.pts * base * 1000 for packet in sorted(packets, key=lambda packet: packet.pts)] == times
+
+
+@pytest.mark.parametrize("container", ["flv", "matroska"])
+def test_zeros_at_the_end_are_said_and_zeros_in_the_middle_are_damage(container: str) -> None:
+    raw = io.BytesIO()
+    live = {"live": "1"} if container == "matroska" else None  # Of a length that it does not say.
+    numbered_clip(raw, frames=20, size=(64, 48), container=container, bframes=0, container_options=live)
+    data = raw.getvalue()
+    source = MediaSource(data + bytes(500))
+    assert len(list(read_packets(source))) == 20
+    assert "its last 500 bytes are zeros" in source.remarks["padding"]
+    with pytest.raises(InputError, match="begins nothing that its container knows"):
+        list(read_packets(MediaSource(data + bytes(500) + b"1")))
+
+
 def test_a_cover_is_not_the_video(tmp_path: Path) -> None:
     """The cover comes first in the file, and a file with a cover and sound alone is sound."""
     path = tmp_path / "cover.mp4"

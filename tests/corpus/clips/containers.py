@@ -113,5 +113,6 @@ CASES = (
          gives="every frame, evenly timed", suffix=".h264",
          make=lambda path, frames: _raw(path, frames, format="h264", codec="libx264")),
     Case(name="edit_list", group=GROUP, comes="mp4 with an edit list that hides the first 5 frames",
-         gives="the other frames, exact times", suffix=".mp4", make=_edit_list, numbers=range(5, 30)),
+         gives="the other frames, exact times (said)", suffix=".mp4", make=_edit_list, numbers=range(5, 30),
+         notes=("edit list",)),
 )  # fmt: skip

@@ -12,7 +12,7 @@ import av
 import numpy as np
 from vireo_media.testing import numbered_clip
 
-from .case import SIZE, Case
+from .case import HALF_MS, SIZE, Case
 from .gops import OPEN_X264
 from .remuxing import copy_streams, remuxed
 
@@ -97,6 +97,23 @@ def _head_lost(path: Path, frames: int) -> None:
     path.write_bytes(data[: at - 16] + bytes(range(100, 116)) + data[at:])
 
 
+def _index_damaged(path: Path, frames: int) -> None:
+    """The table of chunks of an mp4 says that the last of them holds one picture fewer than there are."""
+    numbered_clip(path, frames=frames, size=SIZE, gop=12, audio="aac")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"stsc") + 8
+    rows = int.from_bytes(data[at : at + 4], "big")
+    held = at + 4 + 12 * (rows - 2) + 7
+    data[held] -= 1
+    path.write_bytes(data)
+
+
+def _padded(path: Path, frames: int) -> None:
+    """Zeros behind the last tag."""
+    numbered_clip(path, frames=frames, size=SIZE, gop=12)
+    path.write_bytes(path.read_bytes() + bytes(5000))
+
+
 def _pes_lost(path: Path, frames: int) -> None:
     """Rubbish in place of the start code of the 15th picture's PES packet, the last of its GOP."""
     raw = io.BytesIO()
@@ -168,6 +185,10 @@ CASES = (
              gives="an error with its place", suffix=suffix, make=_head_lost, error="begins nothing that its container")
         for name, suffix in (("mkv or webm", ".mkv"), ("FLV", ".flv"))
     ),
+    Case(name="index_damaged", group=GROUP, comes="mp4 or mov whose index contradicts itself",
+         gives="an error that says in what", suffix=".mp4", make=_index_damaged, error="its index is damaged"),
+    Case(name="padded", group=GROUP, comes="FLV with zeros behind its end", gives="every frame (said)", suffix=".flv",
+         make=_padded, tolerance=HALF_MS, notes=("are zeros",)),
     Case(name="pes_lost", group=GROUP, comes="MPEG-TS in which the head of a picture is damaged",
          gives="the others, exact times (said)", suffix=".ts", make=_pes_lost,
          numbers=[*range(14), *range(15, 30)], notes=("head of a packet is damaged",),
