@@ -4,8 +4,9 @@
 
 # Note [How these loops come to be vector code]
 # LLVM gives up on a loop that touches more than about four arrays (it would need too many overlap checks at run time)
-# or whose indices may be negative. So each loop below has few arrays, starts at zero, and takes shifted views instead
-# of shifted indices; numbers are cast to 32 bits before arithmetic, because numba would widen them to 64.
+# or whose indices may be negative. So each loop below has few arrays (three runs of one count as one), starts at zero,
+# and takes shifted views instead of shifted indices; numbers are cast to 32 bits before arithmetic, because numba would
+# widen them to 64.
 """
 
 from __future__ import annotations
@@ -79,19 +80,14 @@ def _widen_chroma(chroma, horizontal, out):
 
 
 @compiled
-def _mix_one(luma, at, chroma, y, c, offset, out, to, width):
-    """A colour that takes one of U and V."""
+def _mix(luma, at, u, v, y, rv, gu, gv, bu, offset, out, to, step, width):
+    """The three colours of a row, `step` samples apart."""
+    green, blue = to + step, to + step + step
     for i in range(U(width)):
-        total = wide(I32(luma[at + i]) << 4, out) * y + wide(chroma[i], out) * c + offset
-        out[to + i] = finished(wide(total, out), out)
-
-
-@compiled
-def _mix_two(luma, at, u, v, y, cu, cv, offset, out, to, width):
-    """A colour that takes both."""
-    for i in range(U(width)):
-        total = wide(I32(luma[at + i]) << 4, out) * y + wide(u[i], out) * cu + wide(v[i], out) * cv + offset
-        out[to + i] = finished(wide(total, out), out)
+        shade = wide(wide(I32(luma[at + i]) << 4, out) * y + offset, out)
+        out[to + i] = finished(wide(shade + wide(v[i], out) * rv, out), out)
+        out[green + i] = finished(wide(shade + wide(u[i], out) * gu + wide(v[i], out) * gv, out), out)
+        out[blue + i] = finished(wide(shade + wide(u[i], out) * bu, out), out)
 
 
 @compiled
@@ -99,9 +95,7 @@ def _mix_row(luma, at, wide_u, wide_v, k, out, to, step, width):
     """The three colours of a row whose luma begins at `at`."""
     # 32-bit factors: 64-bit products of two 32-bit numbers have vector instructions, those of 64-bit numbers do not.
     y, rv, gu, gv, bu, offset = I32(k[0] >> 4), I32(k[1]), I32(k[2]), I32(k[3]), I32(k[4]), wide(k[5], out)
-    _mix_one(luma, at, wide_v, y, rv, offset, out, U(to), width)
-    _mix_two(luma, at, wide_u, wide_v, y, gu, gv, offset, out, U(to + step), width)
-    _mix_one(luma, at, wide_u, y, bu, offset, out, U(to + 2 * step), width)
+    _mix(luma, at, wide_u, wide_v, y, rv, gu, gv, bu, offset, out, U(to), U(step), width)
 
 
 @compiled
