@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import av
@@ -62,6 +63,7 @@ def conversion_note(frame_format: str) -> str | None:
     return f"the source is {frame_format}; frames are brought to {layout}: {', '.join(lost)}"
 
 
+@cache
 def layout_of(frame_format: str) -> tuple[PixelFormat, bool]:
     """The layout of FRAMES for a decoded pixel format, and whether libav's scaler must bring it there first."""
     format = av.VideoFormat(frame_format)

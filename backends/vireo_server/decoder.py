@@ -179,7 +179,7 @@ class Decoder:
 
     def seconds(self, pts: int) -> float | None:
         """A pts as a time in the video, None when it is unknown."""
-        return None if pts == UNKNOWN else float(pts * self._time_base)
+        return None if pts == UNKNOWN else pts * self._time_base.numerator / self._time_base.denominator
 
     @property
     def held(self) -> int:

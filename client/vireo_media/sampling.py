@@ -129,7 +129,7 @@ class Sampler:
             return True  # A frame that no rule can place is rather given than lost.
         if self._first is None:
             self._first = pts
-        slot = int((pts - self._first) * self._ticks // 1)
+        slot = (pts - self._first) * self._ticks.numerator // self._ticks.denominator
         if slot <= self._slot:
             return False
         self._slot = slot
