@@ -39,6 +39,7 @@ from perf.passthrough import plain
 from perf.processes import watched
 
 STAGES = ("decode", "preprocess", "network", "encode")
+"""In the order of the way. A service whose decode stage preprocesses too has no stage of its own for that."""
 _PROBE = Path(__file__).with_name("probe.py")
 _VARIABLE = "VIREO_PERF_PROBE"
 
@@ -174,9 +175,10 @@ def _read(folder: Path, run: StreamRun, *, chunk: int) -> tuple[tuple[Step, ...]
         for line in path.read_text(encoding="utf-8").splitlines():
             visit = json.loads(line)
             visits[visit["stage"], visit["number"]] = visit
+    stages = [stage for stage in STAGES if (stage, 0) in visits]
     whole = [number for number, packets in enumerate(run.packets) if packets == chunk and number > 0]
     chunks = [
-        _steps_of([visits[stage, number] for stage in STAGES], sent=run.sent[number], received=run.received[number])
+        _steps_of([visits[stage, number] for stage in stages], sent=run.sent[number], received=run.received[number])
         for number in whole
     ]
     steps = tuple(
@@ -190,7 +192,7 @@ def _read(folder: Path, run: StreamRun, *, chunk: int) -> tuple[tuple[Step, ...]
         for same in zip(*chunks, strict=True)
     )
     parts = []
-    for stage in STAGES:
+    for stage in stages:
         for name in dict.fromkeys(name for number in whole for name in visits[stage, number]["parts"]):
             times = [visits[stage, number]["parts"].get(name, 0) for number in whole]
             parts.append((stage, name, statistics.median(times) / 1e6 / chunk))

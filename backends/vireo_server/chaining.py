@@ -71,9 +71,9 @@ def chain(name: str, services: Sequence[str], *, repository: Path) -> dict[str, 
 
 
 def _link(service: str, *, repository: Path) -> _Link:
-    configs = [
-        repository / model / "config.pbtxt" for model in (service, f"{service}_preprocess", f"{service}_network")
-    ]
+    # Where the frames are needed for nothing else, decode and preprocess are one stage.
+    own = f"{service}_decode" if (repository / f"{service}_decode").is_dir() else f"{service}_preprocess"
+    configs = [repository / model / "config.pbtxt" for model in (service, own, f"{service}_network")]
     reason = _why_not(*configs)
     if reason is not None:
         raise SettingError(

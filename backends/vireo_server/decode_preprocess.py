@@ -3,9 +3,10 @@
 
 # Note [When decode is no stage of its own]
 A sampled 720p frame is 1.4 MB, what becomes of it here 4 KB (64x64, grey). Between two processes such a frame is copied
-three times, which for short clips took as long as converting it. So a service that looks at small pictures, and needs
-the frames for nothing else, has both stages in one process. They are the same stages, and give the same bits. Where
-several networks share one decode, or pictures stay as large as they are, decode remains a model of its own.
+three times, which for short clips took as long as converting it. So a service that needs the frames for nothing else
+has both stages in one process: one that looks at small pictures, or whose network computes all of them, as that of
+super_resolution, where a frame of 360p takes 0.8 ms less. They are the same stages, and give the same bits. Where
+several networks share one decode, or pictures go past the network to encode, decode remains a model of its own.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class DecodePreprocessStage(Stage):
 
     def step(self, request: Request) -> Tensors:
         """Decode the request's packets and give the pictures of all that is wanted of them."""
-        return _joined(list(self._parts(request)))
+        parts: list[Mapping[str, Any]] = list(self._parts(request))
+        return parts[0] if len(parts) == 1 else _joined(parts)
 
     def failure(self, error: StageError) -> Tensors:
         """See `PreprocessStage.failure`."""

@@ -99,7 +99,7 @@ class EncodeStage(Stage):
     def step(self, request: Request) -> Tensors:
         """Encode the rows that are pictures; END empties the encoder."""
         format = self._format
-        frames, timing = request.pixels("FRAMES"), request.array("TIMING")
+        timing = request.array("TIMING")
         output = next((_cropped(request.pixels(name), format) for name in _OUTPUTS if request.has(name)), None)
         rows = 0 if output is None else len(output)
         if ((timing[:, ROW] >= rows) | (timing[:, ROW] < NO_PICTURE)).any():
@@ -110,8 +110,7 @@ class EncodeStage(Stage):
             )
         done: list[tuple[bytes, list[int]]] = []
         if format.queued:
-            check_frames(frames, format, stage="encode")
-            self._queue.extend(frames[: format.queued])
+            self._queue.extend(self._frames(request)[: format.queued])
         for index, row in enumerate(timing):
             if format.queued is not None:
                 self._follow(row)
@@ -119,7 +118,7 @@ class EncodeStage(Stage):
                 continue
             if output is None or row[ROW] == UNTOUCHED:
                 encoder = self._ready(format, width=format.width, height=format.height)
-                picture = self._untouched(frames, index)
+                picture = self._last if format.queued is not None else self._frames(request)[index]
             else:
                 height, width = _size(output, layout=format.layout)
                 encoder = self._ready(format, width=width, height=height)
@@ -154,14 +153,11 @@ class EncodeStage(Stage):
         self._encoder = self._last = None
         self._queue.clear()
 
-    def _untouched(self, frames: Pixels, index: int) -> Pixels:
-        """The source that a row of TIMING stands for, as it was decoded."""
-        if self._format.queued is None:
-            check_frames(frames, self._format, stage="encode")
-            picture: Pixels = frames[index]
-            return picture
-        assert self._last is not None
-        return self._last
+    def _frames(self, request: Request) -> Pixels:
+        """The pictures as they were decoded; a service whose network makes all of them does not send them here."""
+        frames = request.pixels("FRAMES")
+        check_frames(frames, self._format, stage="encode")
+        return frames
 
     def _follow(self, row: npt.NDArray[np.int64]) -> None:
         """Go to the source that a row of TIMING stands for; one that repeats a picture stands for the one before."""

@@ -162,10 +162,10 @@ class DecodePreprocessSettings(DecodeSettings, PreprocessSettings):
         """Refuse what cannot work."""
         DecodeSettings.__post_init__(self)
         PreprocessSettings.__post_init__(self)
-        if self.slots != "none" or self.gives != "same":
+        if self.slots != "none" or self.gives != "same" or self.ten_bit == "untouched" or self.skip:
             raise SettingError(
-                "parameters slots and gives are for stages whose frames go to encode; remove them, or use the "
-                "backends decode and preprocess"
+                "parameters slots, gives, skip and ten_bit 'untouched' are for stages whose frames go to encode; "
+                "remove them, or use the backends decode and preprocess"
             )
 
 

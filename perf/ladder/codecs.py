@@ -55,7 +55,7 @@ class Collector:
 
 def pictures(clip: Clip, *, threads: int = 1) -> Iterator[Picture]:
     """Decode a clip, picture by picture, in display order."""
-    decoder = Decoder(clip.stream, threads=threads)
+    decoder = Decoder(clip.stream, threads=threads, quantizers=False)
     for packet in clip.packets:
         yield from decoder.decode(packet.data, numbers(packet))
     yield from decoder.flush()

@@ -49,15 +49,15 @@ def test_a_frames_way_falls_apart_into_work_and_borders(measured):
     profiles = measured[0]["profiles"]
     for profile in profiles:
         work = [step["where"] for step in profile["steps"] if step["kind"] == "work"]
-        assert work == ["decode", "preprocess", "network", "encode"]
+        assert work == ["decode", "network", "encode"]
         assert min(step["milliseconds"] for step in profile["steps"]) >= 0
         named = {name for _, name, _ in profile["parts"]}
         assert {"libav decodes", "YUV to RGB", "RGB to YUV", "libav encodes"} <= named
-        assert profile["cpu"].keys() >= {"client", "decode", "preprocess", "network", "encode", "tritonserver"}
-    # NV12 of 160x96 between decode and preprocess, RGB of it behind preprocess.
+        assert profile["cpu"].keys() >= {"client", "decode", "network", "encode", "tritonserver"}
+    # RGB of 160x96 before the network, of twice the width and height behind it.
     sizes = {step["where"]: step["megabytes"] for step in profiles[0]["steps"] if step["what"] == "Triton"}
-    assert sizes["decode -> preprocess"] == pytest.approx(160 * 96 * 1.5 / 1e6, rel=0.01)
-    assert sizes["preprocess -> network"] == pytest.approx(160 * 96 * 3 / 1e6, rel=0.01)
+    assert sizes["decode -> network"] == pytest.approx(160 * 96 * 3 / 1e6, rel=0.01)
+    assert sizes["network -> encode"] == pytest.approx(4 * 160 * 96 * 3 / 1e6, rel=0.01)
 
 
 def test_perf_analyzer_ran_on_the_service_its_network_and_whole_clips(measured):
@@ -71,8 +71,7 @@ def test_perf_analyzer_ran_on_the_service_its_network_and_whole_clips(measured):
         assert report["frames_a_second"] > 0
         assert 0 < report["latency_ms"]["50"] <= report["latency_ms"]["99"]
     stages = {report["model"]: [stage["model"] for stage in report["stages"]] for report in reports}
-    own = ["super_resolution_preprocess", "super_resolution_network"]
-    assert stages["super_resolution"] == ["decode", *own, "encode"]
+    assert stages["super_resolution"] == ["super_resolution_decode", "super_resolution_network", "encode"]
 
 
 def test_pictures_are_drawn_and_a_partial_run_leaves_the_readme_alone(measured):

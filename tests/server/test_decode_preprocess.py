@@ -99,7 +99,15 @@ def test_notes_are_told_once_and_errors_pass_on(clip):
     streams.close()
 
 
-@pytest.mark.parametrize("wrong", [{"slots": "rows", "layout": "interleaved"}, {"gives": "hdr10"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"slots": "rows", "layout": "interleaved"},
+        {"gives": "hdr10"},
+        {"ten_bit": "untouched"},
+        {"skip": ("strength<=0",), "condition": ("strength=1",)},
+    ],
+)
 def test_what_needs_the_frames_later_is_refused(wrong):
     with pytest.raises(SettingError, match="for stages whose frames go to encode"):
         DecodePreprocessSettings(**wrong)
