@@ -7,6 +7,7 @@ from pathlib import Path
 from vireo_server.filing import answer
 from vireo_server.heartbeat import Heartbeat
 from vireo_server.settings import FileSettings, read_settings
+from vireo_server.side import side_of
 from vireo_server.wire import Request
 
 
@@ -18,6 +19,7 @@ class TritonPythonModel:
         self.repository = Path(args["model_repository"]).parent
         self.pool = ThreadPoolExecutor(self.settings.max_files, thread_name_prefix="file")
         self.heartbeat = Heartbeat(args["model_name"])
+        self.side = side_of(args, stage="file")
 
     def execute(self, requests):
         for request in requests:
@@ -26,4 +28,5 @@ class TritonPythonModel:
 
     def finalize(self):
         self.pool.shutdown(cancel_futures=True)
+        self.side.close()
         self.heartbeat.close()

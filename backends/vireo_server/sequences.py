@@ -93,7 +93,7 @@ class Streams:
         self._make_stage, self.name, self._side = make_stage, name, side
         self._when_idle = when_idle
         self._idle_seconds, self._max_streams = idle_seconds, max_streams
-        self._lock = threading.Lock()
+        self._lock, self._saying = threading.Lock(), threading.Lock()
         self._open: dict[str, _Stream] = {}
         self._computed = float("-inf")
         self._busy: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -139,6 +139,13 @@ class Streams:
         """How many streams hold a stage."""
         with self._lock:
             return sum(stream.stage is not None for stream in self._open.values())
+
+    def _say_working(self) -> None:
+        """Tell how many streams hold a stage; what is told last is what was counted last."""
+        with self._saying:
+            count = self.working()
+            self.heartbeat.streams(count)
+            self._side.streams(count)
 
     def close(self) -> None:
         """End every stream; for when the model is unloaded."""
@@ -242,13 +249,13 @@ class _Stream:
                 break
             with streams._busy():
                 self._answer(request)
-            streams.heartbeat.streams(streams.working())
+            streams._say_working()
             if request.end:
                 self._close()
                 if streams._forget(self):
                     break
         self._close()
-        streams.heartbeat.streams(streams.working())
+        streams._say_working()
         streams._gone()
 
     def _answer(self, request: Request) -> None:

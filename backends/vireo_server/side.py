@@ -26,7 +26,10 @@ import numpy as np
 import numpy.typing as npt
 from vireo_kernels.devices import Device, device_of
 
-from vireo_server.wire import CrossingCounter, Pixels, log_warning
+from vireo_server.heartbeat import count_start
+from vireo_server.wire import CrossingCounter, Gauge, Pixels, log_warning
+
+OPEN_STREAMS, STARTS = "vireo_open_streams", "vireo_stage_starts"
 
 Direction = Literal["to_device", "to_host"]
 
@@ -38,16 +41,22 @@ def _nowhere(direction: str, size: int) -> None:
     """Counts for nobody."""
 
 
+def _to_nobody(count: int) -> None:
+    """Tells nobody."""
+
+
 def _nothing() -> None:
     """Has nothing to close."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """Where a stage keeps its pixels; `count` is told every crossing of the process, `close` called when it ends."""
+    """Where a stage keeps its pixels; `count` is told every crossing of the process, `streams` how many streams it
+    holds, `close` called when it ends."""
 
     device: Device = _CPU
     count: Callable[[str, int], None] = _nowhere
+    streams: Callable[[int], None] = _to_nobody
     close: Callable[[], None] = _nothing
 
     @property
@@ -78,7 +87,7 @@ HOST = Side()
 
 
 def side_of(args: Mapping[str, str], *, stage: str, share: float = 1.0) -> Side:
-    """The side that Triton gave to a model's instance; crossings are counted in the server's metrics.
+    """The side that Triton gave to a model's instance. Crossings, open streams and starts go to the server's metrics.
 
     A model that Triton placed on a GPU works on the host all the same where CuPy is missing; the log says so.
 
@@ -87,8 +96,21 @@ def side_of(args: Mapping[str, str], *, stage: str, share: float = 1.0) -> Side:
         stage: in the metric.
         share: of the GPU's memory, the most that this process keeps for pixels, 0..1.
     """
-    count = CrossingCounter(args["model_name"], stage)
-    host = Side(count=count, close=count.close)
+    model = args["model_name"]
+    count = CrossingCounter(model, stage)
+    streams = Gauge(OPEN_STREAMS, "Streams that a stage holds", model=model, value=0)
+    starts = Gauge(
+        STARTS,
+        "How often a stage was started: 1, and once more whenever it was replaced or loaded again",
+        model=model,
+        value=count_start(model),
+    )
+
+    def close() -> None:
+        for metric in (count, streams, starts):
+            metric.close()
+
+    host = Side(count=count, streams=streams, close=close)
     if args.get("model_instance_kind") != "GPU":
         return host
     number = int(args["model_instance_device_id"])
@@ -98,7 +120,7 @@ def side_of(args: Mapping[str, str], *, stage: str, share: float = 1.0) -> Side:
             cupy.get_default_memory_pool().set_limit(fraction=share)
             cupy.empty(1, np.uint8).fill(0)  # compiles a kernel, which CuPy by itself cannot
     except (ImportError, RuntimeError) as error:
-        log_warning(f"{args['model_name']}: Triton placed it on GPU {number}, but it works on the host: {error}")
+        log_warning(f"{model}: Triton placed it on GPU {number}, but it works on the host: {error}")
         return host
     side = replace(host, device=Device(number))
     side.enter()

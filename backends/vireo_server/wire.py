@@ -254,6 +254,30 @@ class CrossingCounter:
         self._family = None
 
 
+class Gauge:
+    """A reading among this server's metrics, one series a model. To be closed, and to be told one thing at a time, as
+    `CrossingCounter`."""
+
+    def __init__(self, name: str, description: str, *, model: str, value: int) -> None:
+        triton = _triton()
+        self._family = triton.MetricFamily(name=name, description=description, kind=triton.MetricFamily.GAUGE)
+        self._metric = self._family.Metric(labels={"model": model})
+        self._telling, self._value = threading.Lock(), value
+        self._metric.set(value)  # What a process that died left there may be something else.
+
+    def __call__(self, value: int) -> None:
+        """Say what it is now."""
+        with self._telling:
+            if value != self._value and self._metric is not None:
+                self._metric.set(value)
+                self._value = value
+
+    def close(self) -> None:
+        """Take it back; nothing is told any more."""
+        with self._telling:
+            self._metric = self._family = None
+
+
 CROSSINGS = "vireo_host_device_bytes"
 """Name of the metric of `CrossingCounter`."""
 

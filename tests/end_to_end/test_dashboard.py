@@ -28,6 +28,19 @@ def test_every_metric_of_the_dashboard_is_one_of_the_servers(server):
     assert asked <= measured, asked - measured
 
 
+def test_the_metrics_tell_of_open_streams_and_starts(server, call, clip, all_freed, wait_for):
+    stream, packets, timing = clip
+    caller = call()
+    caller.ask(0, packets[:8], timing[:8], stream=stream, start=True)
+    wait_for(lambda: 'vireo_open_streams{model="decode"} 1\n' in metrics(server))
+    caller.ask(1, packets[8:16], timing[8:16], end=True)
+    all_freed()
+    wait_for(lambda: 'vireo_open_streams{model="decode"} 0\n' in metrics(server))
+    started = re.findall(r'^vireo_stage_starts\{model="(.*)"\} (\S+)$', metrics(server), re.MULTILINE)
+    assert {"decode", "encode", "file", "passthrough_network"} <= {model for model, _ in started}
+    assert min(float(count) for _, count in started) >= 1
+
+
 def test_without_a_gpu_every_stage_says_that_nothing_crossed(server):
     readings = re.findall(r"^vireo_host_device_bytes\{(.*)\} (\S+)$", metrics(server), re.MULTILINE)
     assert {float(value) for _, value in readings} == {0.0}

@@ -42,11 +42,11 @@ class FakeTensor:
 class FakeMetricFamily:
     """Adds up; `readings` is shared by all families, as Triton's metrics are by all models."""
 
-    COUNTER = "counter"
+    COUNTER, GAUGE = "counter", "gauge"
     readings: ClassVar[dict] = {}
 
     def __init__(self, *, name, description, kind):
-        assert (kind, bool(description)) == (self.COUNTER, True)
+        assert (kind in (self.COUNTER, self.GAUGE), bool(description)) == (True, True)
         self._name = name
 
     def Metric(self, *, labels):  # noqa: N802 - Triton's name
@@ -56,7 +56,10 @@ class FakeMetricFamily:
         def increment(value):
             self.readings[key] += value
 
-        return types.SimpleNamespace(increment=increment)
+        def set_value(value):
+            self.readings[key] = value
+
+        return types.SimpleNamespace(increment=increment, set=set_value)
 
 
 class FakeTritonError:

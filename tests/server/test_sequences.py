@@ -243,6 +243,19 @@ def test_more_streams_than_allowed_are_told_to_come_back(make_streams, request_o
         streams.close()
 
 
+def test_the_metrics_are_told_how_many_streams_are_open(make_streams, request_of, wait_for):
+    from vireo_server.side import Side
+
+    told = []
+    _, submit, _ = make_streams(side=Side(streams=told.append))
+    submit(request_of({}, chunk=0, start=True, stream="long"))
+    wait_for(lambda: told == [1])
+    submit(request_of({}, chunk=0, start=True, end=True, stream="short"))
+    wait_for(lambda: told == [1, 2, 1])
+    submit(request_of({}, chunk=1, end=True, stream="long"))
+    wait_for(lambda: told == [1, 2, 1, 1, 0])
+
+
 def test_a_process_is_told_that_it_is_idle_when_its_last_stream_has_ended(make_streams, request_of):
     told = threading.Event()
     _, submit, _ = make_streams(when_idle=told.set)

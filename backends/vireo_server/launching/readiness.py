@@ -119,7 +119,11 @@ class Starting:
         )
 
     def _says_ready(self) -> bool:
-        return says_ready(self.endpoints, ["/v2/health/ready", *(f"/v2/models/{model}/ready" for model in self.models)])
+        models = [f"/v2/models/{model}/ready" for model in self.models]
+        # Triton says that the metrics are there some milliseconds before it listens.
+        return says_ready(self.endpoints, ["/v2/health/ready", *models]) and says_ready(
+            self.endpoints, ["/metrics"], port=self.endpoints.metrics
+        )
 
     def _load_error(self) -> LaunchError:
         failures = sorted(load_failures(self.log.entries()).items())
@@ -146,10 +150,10 @@ class Starting:
         )
 
 
-def says_ready(endpoints: Endpoints, paths: Sequence[str]) -> bool:
-    """Say whether Triton answers 200 to each of these questions."""
+def says_ready(endpoints: Endpoints, paths: Sequence[str], *, port: int | None = None) -> bool:
+    """Say whether Triton answers 200 to each of these questions, on its HTTP port where no other is named."""
     connection = http.client.HTTPConnection(
-        endpoints.reachable_address.strip("[]"), endpoints.http, timeout=_PROBE_SECONDS
+        endpoints.reachable_address.strip("[]"), port or endpoints.http, timeout=_PROBE_SECONDS
     )
     try:
         for path in paths:

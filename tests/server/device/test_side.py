@@ -133,6 +133,12 @@ def test_a_process_works_where_triton_put_it(machine, monkeypatch, triton_python
     readings = triton_python_backend_utils.MetricFamily.readings
     assert readings["vireo_host_device_bytes", "m", "decode", "to_host"] == 7
     assert readings["vireo_host_device_bytes", "m", "decode", "to_device"] == 0
+    assert readings["vireo_open_streams", "m"] == 0
+    side.streams(3)
+    assert readings["vireo_open_streams", "m"] == 3
+    side.close()
+    side.streams(4)
+    assert readings["vireo_open_streams", "m"] == 3
 
 
 def test_a_gpu_without_cupy_is_said_and_the_host_works(monkeypatch, capsys):

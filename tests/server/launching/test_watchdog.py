@@ -52,6 +52,16 @@ def test_killed_stage_comes_back(serve_toys, infer, number, words, wait_for_log)
         assert server.given_up() == {}
 
 
+def test_the_metrics_tell_what_was_started_again(serve_toys, ask, infer, wait_for_log):
+    with serve_toys({"counting": "counting"}) as server:
+        for starts in (1, 2, 3):
+            _, text = ask(server.metrics_url, "/metrics")
+            assert f'vireo_stage_starts{{model="counting"}} {starts}\n' in text
+            os.kill(stage_of(server, "counting").pid, signal.SIGKILL)
+            wait_for_log(server, "counting is back after", times=starts)
+        assert infer(server.http_url, "service", 5) == 5
+
+
 def test_stage_comes_back_as_often_as_it_takes(serve_toys, infer, monkeypatch, wait_for_log):
     # No death counts as early here: that is the next test's.
     monkeypatch.setattr(watchdog, "_SOON_SECONDS", 0.0)

@@ -4,12 +4,12 @@
 import threading
 
 import triton_python_backend_utils as pb_utils
-from vireo_server.wire import CrossingCounter
+from vireo_server.side import side_of
 
 
 class TritonPythonModel:
     def initialize(self, args):
-        self.count = CrossingCounter(args["model_name"], "toy")
+        self.side = side_of(args, stage="toy")
 
     def execute(self, requests):
         return [self.answer(request) for request in requests]
@@ -25,7 +25,7 @@ class TritonPythonModel:
 
     def work(self, times):
         for _ in range(times):
-            self.count("to_host", 1)
+            self.side.count("to_host", 1)
 
     def finalize(self):
-        self.count.close()
+        self.side.close()
