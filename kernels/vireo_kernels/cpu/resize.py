@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,6 +147,7 @@ def fill_border(out: npt.NDArray[Any], fit: Fit, fill: int) -> None:
     out[..., right:, :] = fill
 
 
+@lru_cache(maxsize=64)
 def window(taps: Taps, offset: int, size: int, source: int) -> Taps:
     """The taps of those samples that lie on a canvas of `size`, the first of them at `offset`.
 
