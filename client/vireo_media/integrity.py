@@ -7,6 +7,7 @@ from typing import BinaryIO
 from vireo_media import matroska
 from vireo_media.boxes import boxes, find, movie, read
 from vireo_media.errors import InputError
+from vireo_media.fragments import check_fragments, is_fragmented
 from vireo_media.matroska import EBML_HEADER, SEGMENT, read_length
 from vireo_media.sample_table import check_samples
 from vireo_media.transport_stream import find_lost_head
@@ -38,26 +39,32 @@ def check_whole(file: BinaryIO, size: int, *, name: str, is_far: bool) -> dict[s
     if cut is not None:
         raise InputError(f"input {name!r} is cut short: {cut}; fetch or export it again")
     file.seek(0)
+    # libav looks at that of AVI itself, see `container`.
+    has_index = file.read(4) == b"RIFF"
+    file.seek(0)
     if is_mp4(file):
+        has_index = not is_fragmented(file)
         places, times = check_samples(file, size)
         if places is not None:
             raise InputError(f"input {name!r}: its index is damaged: {places}; {remedy}")
         if times is not None:
             remarks["index"] = f"its index contradicts itself: {times}: pictures may be at another time than meant"
-        return remarks
-    if is_far and size > _SEARCHED_FAR and file.read(4) != b"RIFF":  # AVI's index is looked at as it is read.
+    if is_far and size > _SEARCHED_FAR and not has_index:
         remarks["not searched"] = (
             f"it has more than {_SEARCHED_FAR >> 20} MB and lies at an address, so it was not searched for damaged "
             "heads, whose pictures would be missing in the result: fetch it to a file for that"
         )
         return remarks
+    damage, gaps = check_fragments(file, size)
+    if gaps is not None:
+        remarks["gaps"] = f"{gaps}: what was in them is missing in the result"
     lost = find_lost_head(file)
     if lost is not None:
         remarks["lost head"] = (
             f"the head of a packet is damaged at byte {lost} of {size}, and may be elsewhere: its picture or sound is "
             "not found, and missing in the result"
         )
-    damage = _find_damage(file, size)
+    damage = _find_damage(file, size) if damage is None else damage
     if damage is not None and not _is_padding(file, damage):
         raise InputError(
             f"input {name!r}: byte {damage} of {size} begins nothing that its container knows, and pictures may be "

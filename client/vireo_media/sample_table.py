@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vireo_media.boxes import Box, find, movie, read
+from vireo_media.fragments import is_fragmented
 
 __all__ = ["check_samples"]
 
@@ -24,6 +25,8 @@ Table = npt.NDArray[np.int64]
 _STBL = b"mdia", b"minf", b"stbl"
 _MOST_BYTES = 1 << 28
 """Of a table: some 60 million samples. The rest of a longer one is not looked at."""
+_MOST_WAITING = 17
+"""Pictures: no codec reorders over more than 16."""
 _UNKNOWN = 2**32 - 1, 2**64 - 1
 
 
@@ -32,9 +35,7 @@ def check_samples(file: BinaryIO, size: int) -> tuple[str | None, str | None]:
     its samples are, and of their times. None where it fits, and where there is no such index (fragmented files).
     """
     index = movie(file)
-    if index is None or any(find(file, index, b"mvex")):
-        return None, None
-    for track in find(file, index, b"trak"):
+    for track in find(file, index, b"trak") if index is not None and not is_fragmented(file) else ():
         if any(read(file, handler)[8:12] == b"vide" for handler in find(file, track, b"mdia", b"hdlr")):
             sizes = _sizes(file, track)
             if sizes is not None and len(sizes):
@@ -78,8 +79,8 @@ def _untimely(file: BinaryIO, track: Box, count: int) -> str | None:
         return None
     (said,) = struct.unpack_from(kind, header, place)
     total = int((durations[:, 0] * durations[:, 1]).sum())
-    # Give or take the last picture's: of that some writers know nothing.
-    if not said or said in _UNKNOWN or abs(total - said) <= durations[:, 1].max():
+    # Writers differ in whether what waits for being shown counts, and the last picture's duration some do not know.
+    if not said or said in _UNKNOWN or abs(total - said) <= _MOST_WAITING * durations[:, 1].max():
         return None
     return f"its pictures last {total} ticks, and the whole {said}"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from vireo_media.boxes import find, movie
-from vireo_media.container import MediaSource
+from vireo_media.container import MediaSource, read_packets
 from vireo_media.errors import InputError
 from vireo_media.integrity import find_cut, is_upright
 from vireo_media.matroska import read_crops
@@ -91,3 +91,51 @@ def test_of_rubbish_that_calls_itself_a_header_little_is_taken() -> None:
     bits.take(1 << 17)
     with pytest.raises(IndexError):
         bits.take(1)
+
+
+@pytest.fixture(scope="module")
+def fragments() -> bytes:
+    file = io.BytesIO()
+    flags = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    numbered_clip(file, frames=40, size=(64, 48), gop=10, container="mp4", audio="aac", container_options=flags)
+    return file.getvalue()
+
+
+def part(data: bytes, kind: bytes, *, number: int) -> int:
+    """Where the `number`-th box of a kind begins, counted from 0, by its payload."""
+    places = [place for place in range(len(data)) if data.startswith(kind, place)]
+    return places[number] + 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "change"),
+    [
+        (b"moof", -4, b"\1oof"),  # Its kind, of which only the first letter is another.
+        (b"mdat", -8, b"\0\0\1\0"),  # Its length.
+        (b"mfhd", -8, b"\0\0\1\0"),
+        (b"traf", -4, b"trag"),
+        (b"tfhd", 3, b"\x01"),
+        (b"trun", -4, b"trum"),
+        (b"trun", 7, b"\1"),  # How many samples.
+        (b"trun", 16, b"\0\1\0\0"),  # The size of its first one.
+    ],
+)
+def test_a_damaged_fragment_loses_no_picture_in_silence(
+    fragments: bytes, kind: bytes, place: int, change: bytes
+) -> None:
+    """libav would go on with the next one."""
+    assert len(list(read_packets(MediaSource(fragments)))) == 40
+    at = part(fragments, kind, number=2) + place
+    damaged = fragments[:at] + change + fragments[at + len(change) :]
+    with pytest.raises(InputError, match=r"byte [0-9]+ of [0-9]+ begins nothing that its container knows|is cut short"):
+        list(read_packets(MediaSource(damaged)))
+
+
+def test_a_missing_fragment_is_said(fragments: bytes) -> None:
+    begin, end = (part(fragments, b"moof", number=number) - 8 for number in (1, 2))
+    source = MediaSource(fragments[:begin] + fragments[end:])
+    assert len(list(read_packets(source))) < 40
+    assert "fragments are missing: number 3 follows 1" in source.remarks["gaps"]
+    source = MediaSource(fragments)
+    list(read_packets(source))
+    assert not source.remarks

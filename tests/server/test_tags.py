@@ -45,3 +45,12 @@ def test_a_matrix_that_the_kernels_do_not_have_is_the_callers_to_convert():
     color = resolve({"matrix": "ycgco"}, width=64, height=64, codec="h264")
     with pytest.raises(BadInput, match=r"'ycgco'.*bt709.*convert the source"):
         color_spec(color, stage="preprocess")
+
+
+@pytest.mark.parametrize("matrix", ["smpte240m", "fcc"])
+def test_matrices_of_old_recordings_are_converted(matrix):
+    from vireo_server.tags import color_spec, resolve
+
+    assert (
+        color_spec(resolve({"matrix": matrix}, width=64, height=64, codec="h264"), stage="preprocess").matrix == matrix
+    )

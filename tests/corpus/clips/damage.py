@@ -108,6 +108,14 @@ def _index_damaged(path: Path, frames: int) -> None:
     path.write_bytes(data)
 
 
+def _fragment_damaged(path: Path, frames: int) -> None:
+    """The second fragment holds no track any more, but something that nobody knows."""
+    flags = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    numbered_clip(path, frames=frames, size=SIZE, gop=12, container_options=flags)
+    parts = path.read_bytes().split(b"traf")
+    path.write_bytes(b"traf".join(parts[:2]) + b"trag" + b"traf".join(parts[2:]))
+
+
 def _padded(path: Path, frames: int) -> None:
     """Zeros behind the last tag."""
     numbered_clip(path, frames=frames, size=SIZE, gop=12)
@@ -187,6 +195,8 @@ CASES = (
     ),
     Case(name="index_damaged", group=GROUP, comes="mp4 or mov whose index contradicts itself",
          gives="an error that says in what", suffix=".mp4", make=_index_damaged, error="its index is damaged"),
+    Case(name="fragment_damaged", group=GROUP, comes="fragmented mp4 in which a fragment is damaged",
+         gives="an error with its place", suffix=".mp4", make=_fragment_damaged, error="begins nothing that"),
     Case(name="padded", group=GROUP, comes="FLV with zeros behind its end", gives="every frame (said)", suffix=".flv",
          make=_padded, tolerance=HALF_MS, notes=("are zeros",)),
     Case(name="pes_lost", group=GROUP, comes="MPEG-TS in which the head of a picture is damaged",
