@@ -59,9 +59,7 @@ def check_fragments(file: BinaryIO, size: int) -> tuple[int | None, str | None]:
 def _is_whole(file: BinaryIO, fragment: Box, *, data_end: int) -> bool:
     """Whether the parts of a fragment fill it, are of known kinds, and have their samples before `data_end`."""
     parts = _parts(file, fragment, _IN_FRAGMENT)
-    if parts is None or sum(part.kind == b"mfhd" for part in parts) != 1:
-        return False
-    for track in (part for part in parts if part.kind == b"traf"):
+    for track in (part for part in parts or () if part.kind == b"traf"):
         inner = _parts(file, track, _IN_TRACK)
         headers = [read(file, part) for part in inner or () if part.kind == b"tfhd"]
         if inner is None or len(headers) != 1 or len(headers[0]) != 8 + _width(headers[0], _HEADER_FIELDS):
@@ -78,7 +76,7 @@ def _is_whole(file: BinaryIO, fragment: Box, *, data_end: int) -> bool:
                 sizes = rows[:, 1 if _flags(samples) & _EACH[0] else 0]  # Behind the durations.
                 if base + struct.unpack(">i", samples[8:12])[0] + int(sizes.sum(dtype=np.int64)) > data_end:
                     return False
-    return True
+    return parts is not None
 
 
 def _parts(file: BinaryIO, box: Box, kinds: set[bytes]) -> list[Box] | None:

@@ -112,9 +112,10 @@ def part(data: bytes, kind: bytes, *, number: int) -> int:
     [
         (b"moof", -4, b"\1oof"),  # Its kind, of which only the first letter is another.
         (b"mdat", -8, b"\0\0\1\0"),  # Its length.
+        (b"mdat", -8, b"\0\0\0\4"),
         (b"mfhd", -8, b"\0\0\1\0"),
         (b"traf", -4, b"trag"),
-        (b"tfhd", 3, b"\x01"),
+        (b"tfhd", 3, b"\x18"),
         (b"trun", -4, b"trum"),
         (b"trun", 7, b"\1"),  # How many samples.
         (b"trun", 16, b"\0\1\0\0"),  # The size of its first one.

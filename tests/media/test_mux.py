@@ -24,6 +24,7 @@ from vireo_media.mux import check_codec, check_output, encoder_defaults, mux
 from vireo_media.probing import VideoInput, probe
 from vireo_media.testing import numbered_clip, numbered_frame, read_frames
 from vireo_media.times import timing_rows
+from vireo_media.verify import verify
 
 ENCODERS = {"h264": "libx264", "hevc": "libx265", "vp9": "libvpx-vp9", "ffv1": "ffv1"}
 OPTIONS = {
@@ -249,6 +250,29 @@ def test_what_the_container_cannot_hold_is_named(tmp_path: Path) -> None:
     assert any("subtitle stream #3 (subrip) was left out: mpegts" in warning for warning in result.warnings)
     result = mux(tmp_path / "out.webm", segments=[encode(range(50), codec="vp9")], source=probe(MediaSource(path)))
     assert sum("aac" in warning for warning in result.warnings) == 2
+
+
+@pytest.mark.parametrize(("layout", "is_kept"), [("stereo", True), ("7.1", True), ("hexadecagonal", False)])
+def test_pcm_without_a_layout_goes_to_mp4_where_one_is_usual(tmp_path: Path, layout: str, is_kept: bool) -> None:
+    """Matroska, MXF and AVI say how many channels it has and no more; libav's mp4 muxer wants to know which."""
+    path = tmp_path / "in.mkv"
+    with av.open(str(path), "w") as writer:
+        video, sound = writer.add_stream("ffv1", rate=25), writer.add_stream("pcm_s16le", rate=48000, layout=layout)
+        video.width, video.height = 64, 48
+        for place in range(5):
+            picture = numbered_frame(place, size=(64, 48))
+            picture.pts, picture.time_base = place, Fraction(1, 25)
+            samples = av.AudioFrame(format="s16", layout=layout, samples=1920)
+            samples.planes[0].update(bytes(samples.planes[0].buffer_size))
+            samples.sample_rate, samples.pts, samples.time_base = 48000, 1920 * place, Fraction(1, 48000)
+            writer.mux([*video.encode(picture), *sound.encode(samples)])
+        writer.mux([*video.encode(None), *sound.encode(None)])
+    source = probe(MediaSource(path))
+    result = mux(tmp_path / "out.mp4", segments=[encode(range(5))], source=source)
+    with av.open(str(tmp_path / "out.mp4")) as written:
+        assert [stream.layout.name for stream in written.streams.audio] == [layout] * is_kept
+    assert any("pcm_s16le" in warning and "left out" in warning for warning in result.warnings) != is_kept
+    assert verify(path, tmp_path / "out.mp4", with_sound=is_kept).differences == ()
 
 
 def test_chapters_of_mp4_are_a_track_there_and_written_anew(tmp_path: Path) -> None:
