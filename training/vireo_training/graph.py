@@ -171,7 +171,8 @@ def restoration_graph(weights: Mapping[str, NDArray[np.float32]]) -> bytes:
     one = graph.constant("one", np.array([[1]], np.float32))
     graph.add("Log", graph.add("Add", "step", one, output="step_and_one"), output="logarithm")
     graph.add("Div", "logarithm", graph.constant("four", np.array([[4]], np.float32)), output="seen_step")
-    graph.add("Div", "noise", graph.constant("sixteen", np.array([[16]], np.float32)), output="seen_noise")
+    sixteen = graph.constant("sixteen", np.array([[16]], np.float32))
+    graph.add("Div", "noise", sixteen, output="seen_noise")
     graph.add("Concat", "seen_step", "deblocked", "seen_noise", output="seen", axis=1)
     graph.add("Relu", _dense(graph, "seen", weights, "look"), output="looked")
     leanings = [*(f"shift.{index}" for index in range(layers - 1)), "scale"]
@@ -196,7 +197,8 @@ def restoration_graph(weights: Mapping[str, NDArray[np.float32]]) -> bytes:
     # 3. As much of it as the steps are coarse and the caller wants
     two = graph.constant("two", np.array([[2]], np.float32))
     graph.add("Add", graph.add("Mul", "deblocked", two, output="later"), "four", output="finest")
-    graph.add("Div", graph.add("Sub", "step", "finest", output="above"), "finest", output="ramp")
+    graph.add("Sub", sixteen, "finest", output="way")
+    graph.add("Div", graph.add("Sub", "step", "finest", output="above"), "way", output="ramp")
     limits = [graph.constant(name, np.array(value, np.float32)) for name, value in (("no", 0), ("yes", 1))]
     graph.add("Mul", graph.add("Clip", "ramp", *limits, output="whole"), "step", output="coarse")
     graph.add("Add", "coarse", "noise", output="broken")

@@ -22,11 +22,13 @@ EVALUATED: Mapping[str, tuple[Coding, float]] = {
     "H.264 CRF 32": (Coding("h264", 32), 0),
     "H.264 CRF 38": (Coding("h264", 38), 0),
     "MPEG-2 q 2": (Coding("mpeg2video", 2, {"bf": "2"}), 0),
+    "MPEG-2 q 4": (Coding("mpeg2video", 4, {"bf": "2"}), 0),
     "MPEG-2 q 8": (Coding("mpeg2video", 8, {"bf": "2"}), 0),
     "MPEG-2 q 16": (Coding("mpeg2video", 16, {"bf": "2"}), 0),
     "JPEG 95": (Coding("jpeg", 95), 0),
     "JPEG 50": (Coding("jpeg", 50), 0),
     "JPEG 20": (Coding("jpeg", 20), 0),
+    "MJPEG q 4": (Coding("mjpeg", 4), 0),
     "MJPEG q 8": (Coding("mjpeg", 8), 0),
     "noise 10, H.264 CRF 18": (Coding("h264", 18), 10),
 }
