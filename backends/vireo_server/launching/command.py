@@ -10,8 +10,9 @@ from pathlib import Path
 
 from vireo_server.launching.backends import PYTHON_BACKEND, assemble_backends
 from vireo_server.launching.environment import needed_environment
-from vireo_server.launching.gpu_memory import Pools
+from vireo_server.launching.gpu_memory import NO_PINNED_POOL, Pool, choose_gpu, pool_for
 from vireo_server.launching.ports import Endpoints
+from vireo_server.launching.repository import read_repository
 from vireo_server.launching.triton import Triton, find_triton
 from vireo_server.locations import find_locations
 
@@ -43,7 +44,7 @@ def server_command(
     region_prefix: str,
     key: str,
     exit_seconds: int,
-    pools: Pools | None = None,
+    pool: Pool | None = None,
 ) -> list[str]:
     """Give the command of a server that Vireo starts and watches.
 
@@ -56,7 +57,7 @@ def server_command(
         region_prefix: how the names of its shared memory regions begin.
         key: what opens the closed APIs.
         exit_seconds: how long it waits for requests when it is told to stop.
-        pools: for frames, on a server with a GPU.
+        pool: for frames, on a server with a GPU.
     """
     return [
         *_serving(triton, backends=backends, repository=repository),
@@ -72,7 +73,7 @@ def server_command(
         f"--http-restricted-api={_CLOSED}:{CONTROL_HEADER}={key}",
         f"--grpc-restricted-protocol={_CLOSED}:{CONTROL_HEADER}={key}",
         f"--exit-timeout-secs={exit_seconds}",
-        *(pools.options if pools is not None else ()),
+        *(pool.options if pool is not None else ()),
     ]
 
 
@@ -97,7 +98,8 @@ class PlainCommand:
 def plain_command(folder: Path, *, repository: Path | None = None, triton: Triton | None = None) -> PlainCommand:
     """Assemble a backend directory and give the command that serves it without `vireo serve`.
 
-    It loads every model of the repository and listens on 127.0.0.1; model control is off.
+    It loads every model of the repository and listens on 127.0.0.1; model control is off. Where this machine has a GPU
+    it uses one, as `vireo serve` does.
 
     Args:
         folder: the backend directory to make.
@@ -110,12 +112,16 @@ def plain_command(folder: Path, *, repository: Path | None = None, triton: Trito
     triton = find_triton() if triton is None else triton
     repository = find_locations().model_repository if repository is None else repository
     backends = assemble_backends(folder, triton=triton)
+    environment = needed_environment(triton, backends=backends)
     arguments = [
         *_serving(triton, backends=backends, repository=repository.absolute()),
         "--http-address=127.0.0.1",
         "--grpc-address=127.0.0.1",
     ]
-    environment = needed_environment(triton, backends=backends)
+    if (gpu := choose_gpu(None)) is not None:
+        found = read_repository(repository)
+        environment |= gpu.environment
+        arguments += pool_for(found, found.services, gpu.gpu).options
     return PlainCommand(arguments=tuple(arguments), environment=environment)
 
 
@@ -129,4 +135,5 @@ def _serving(triton: Triton, *, backends: Path, repository: Path) -> list[str]:
         f"--backend-config={PYTHON_BACKEND},shm-default-byte-size={REGION_BYTES}",
         f"--backend-config={PYTHON_BACKEND},shm-growth-byte-size={_REGION_GROWTH_BYTES}",
         f"--backend-config={PYTHON_BACKEND},stub-timeout-seconds={_STAGE_START_SECONDS}",
+        NO_PINNED_POOL,
     ]

@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""Which GPU a server has, and how large Triton's memory pools must be there for what it serves.
+"""Which GPU a server has, and how large Triton's memory pool must be there for what it serves.
 
-# Note [Why the pools are computed]
+# Note [Why the pool is computed]
 A tensor that goes from stage to stage on a GPU lies in Triton's CUDA pool, 64 MB by default; what finds no room there
-goes to the host's memory without a word, and every frame crosses twice. So the pool must hold all tensors of all chunks
-that are under way. How large these are the services say themselves: `chunk_pixels` source pixels a chunk, of which
-there are FRAMES (3 bytes a pixel at 10 bit), INPUT (3 or, at 16 bit, 6) and OUTPUT, as large as INPUT or, where a
-network enlarges, up to the 64 MB that `chunk_pixels` is chosen for. The pinned pool is for what goes to a script on the
-host and back. Frames on a GPU do not go through shared memory; its regions stay as they are on a host.
+goes to the host's memory, and every frame crosses twice. So the pool must hold all tensors of all chunks that are under
+way. How large these are the services say themselves: `chunk_pixels` source pixels a chunk, of which there are FRAMES (3
+bytes a pixel at 10 bit), INPUT (3 or, at 16 bit, 6) and OUTPUT, as large as INPUT or, where a network enlarges, up to
+the 64 MB that `chunk_pixels` is chosen for. Frames on a GPU do not go through shared memory; its regions stay as they
+are on a host.
+
+# Note [Why there is no pinned pool]
+What finds no room in the CUDA pool Triton puts into its pinned pool first. To there its Python backend does not copy
+from a GPU: the copy fails ("failed to copy data: invalid argument", seen in its source and in others' reports)
+and the next stage gets what lay there. Without that pool it takes plain memory, which it does copy to. Nothing is lost:
+between two stages the host's tensors go through shared memory.
 """
 
 from __future__ import annotations
@@ -32,7 +38,8 @@ _STREAMS, _CHUNKS = 8, 3
 _FRAME_BYTES, _PICTURE_BYTES = 3, 6
 _LARGEST_OUTPUT = 64 << 20
 _MOST_OF_MEMORY = 0.2
-_LEAST_PINNED = 256 << 20  # Triton's own default
+NO_PINNED_POOL = "--pinned-memory-pool-byte-size=0"
+"""For every `tritonserver`; see the note."""
 _MB = 1 << 20
 
 
@@ -56,19 +63,18 @@ class ServedGpu:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pools:
-    """Sizes in bytes."""
+class Pool:
+    """Triton's memory for frames on the GPU, in bytes."""
 
-    cuda: int
-    pinned: int
+    size: int
 
     @property
     def options(self) -> list[str]:
         """For `tritonserver`, which sees one GPU."""
-        return [f"--cuda-memory-pool-byte-size=0:{self.cuda}", f"--pinned-memory-pool-byte-size={self.pinned}"]
+        return [f"--cuda-memory-pool-byte-size=0:{self.size}"]
 
     def __str__(self) -> str:
-        return f"pools for frames: {self.cuda // _MB} MB on the GPU, {self.pinned // _MB} MB pinned"
+        return f"{self.size // _MB} MB on the GPU for frames between stages; what finds no room goes over the host"
 
 
 def choose_gpu(wanted: int | None, environment: Mapping[str, str] = os.environ) -> ServedGpu | None:
@@ -97,15 +103,11 @@ def choose_gpu(wanted: int | None, environment: Mapping[str, str] = os.environ) 
     return None  # "" and -1 hide them all, and so does what is not there
 
 
-def pools_for(repository: Repository, services: Iterable[str], gpu: Gpu) -> Pools:
-    """The pools for services of a repository on a GPU."""
-    pixels = [_chunk_pixels(repository, service) for service in services]
-    largest = max(pixels, default=0)
+def pool_for(repository: Repository, services: Iterable[str], gpu: Gpu) -> Pool:
+    """The pool for services of a repository on a GPU."""
+    largest = max((_chunk_pixels(repository, service) for service in services), default=0)
     chunk = largest * (_FRAME_BYTES + _PICTURE_BYTES) + max(largest * _PICTURE_BYTES, _LARGEST_OUTPUT)
-    return Pools(
-        cuda=min(_STREAMS * _CHUNKS * chunk, int(gpu.memory_mb * _MB * _MOST_OF_MEMORY)),
-        pinned=max(_CHUNKS * largest * _PICTURE_BYTES, _LEAST_PINNED),
-    )
+    return Pool(size=min(_STREAMS * _CHUNKS * chunk, int(gpu.memory_mb * _MB * _MOST_OF_MEMORY)))
 
 
 def _chunk_pixels(repository: Repository, service: str) -> int:

@@ -17,7 +17,7 @@ from vireo_server.launching.command import server_command
 from vireo_server.launching.control import ModelControl
 from vireo_server.launching.environment import server_environment
 from vireo_server.launching.errors import LaunchError, ModelLoadError, PortError
-from vireo_server.launching.gpu_memory import choose_gpu, pools_for
+from vireo_server.launching.gpu_memory import choose_gpu, pool_for
 from vireo_server.launching.health import Health, HealthPort, ServiceHealth
 from vireo_server.launching.loading import LoadRequests, ServerInfo
 from vireo_server.launching.log import ServerLog
@@ -95,9 +95,9 @@ class RunningServer:
         models = repository.to_load(settings.services)
         self.services = tuple(name for name in models if name != FILE_MODEL)
         gpu = choose_gpu(settings.gpu)
-        pools = None if gpu is None else pools_for(repository, self.services, gpu.gpu)
+        pool = None if gpu is None else pool_for(repository, self.services, gpu.gpu)
         if gpu is not None:
-            log.note(f"{gpu}; {pools}")
+            log.note(f"{gpu}; {pool}")
         self.endpoints = choose_ports(settings.endpoints)
         self.key = secrets.token_urlsafe(32)
         self._log = log
@@ -132,7 +132,7 @@ class RunningServer:
                     region_prefix=self._folder.region_prefix,
                     key=self.key,
                     exit_seconds=_EXIT_SECONDS,
-                    pools=pools,
+                    pool=pool,
                 ),
                 environment=environment,
                 folder=self.runtime,

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Which GPU a server takes, and Triton's pools for it, on machines that are made up by a program called nvidia-smi."""
 
-import re
 import stat
 from pathlib import Path
 
 import pytest
-from vireo_server.launching import running_server
+from vireo_server.launching import plain_command, running_server
 from vireo_server.launching.errors import LaunchError
-from vireo_server.launching.gpu_memory import choose_gpu, pools_for
+from vireo_server.launching.gpu_memory import choose_gpu, pool_for
 from vireo_server.launching.repository import read_repository
 from vireo_server.locations import find_locations
 from vireo_server.machine import Gpu
@@ -85,16 +84,15 @@ def gpu(line):
 
 def test_pools_follow_from_the_chunks_of_what_is_served():
     repository = read_repository(find_locations().model_repository)
-    pools = {name: pools_for(repository, [name], gpu(H200)) for name in ("restoration", "hdr_to_sdr")}
+    pools = {name: pool_for(repository, [name], gpu(H200)) for name in ("restoration", "hdr_to_sdr")}
     # 24 chunks of 2^20 pixels: 3 bytes of FRAMES, 6 of INPUT, 64 MB of OUTPUT.
-    assert pools["restoration"].cuda == 24 * ((9 << 20) + (64 << 20))
-    assert pools["hdr_to_sdr"].cuda > pools["restoration"].cuda
-    both = pools_for(repository, ["restoration", "hdr_to_sdr"], gpu(H200))
+    assert pools["restoration"].size == 24 * ((9 << 20) + (64 << 20))
+    assert pools["hdr_to_sdr"].size > pools["restoration"].size
+    both = pool_for(repository, ["restoration", "hdr_to_sdr"], gpu(H200))
     assert both == pools["hdr_to_sdr"], "of services side by side the one with the largest chunks says how large"
-    small = pools_for(repository, ["hdr_to_sdr"], gpu(T4))
-    assert small.cuda == int(15360 * (1 << 20) * 0.2), "most of a GPU's memory is for networks"
-    assert pools["restoration"].pinned == 256 << 20
-    assert re.fullmatch(r"pools for frames: \d+ MB on the GPU, 256 MB pinned", str(pools["restoration"]))
+    small = pool_for(repository, ["hdr_to_sdr"], gpu(T4))
+    assert small.size == int(15360 * (1 << 20) * 0.2), "most of a GPU's memory is for networks"
+    assert str(pools["restoration"]).startswith("1752 MB on the GPU for frames between stages; ")
 
 
 @pytest.mark.server
@@ -106,7 +104,21 @@ def test_triton_takes_what_is_computed(nvidia_smi):
             Path(f"/proc/{server.pid}/{name}").read_text().split("\0") for name in ("cmdline", "environ")
         )
     (line,) = [line for line in said if "GPU 1, NVIDIA H200" in line]
-    assert "(of 2: start a server for each, --gpu 0, --gpu 1, ...); pools for frames: " in line
+    assert "(of 2: start a server for each, --gpu 0, --gpu 1, ...); " in line
     repository = read_repository(find_locations().model_repository)
-    assert set(pools_for(repository, ["passthrough"], gpu(H200)).options) <= set(command)
+    assert set(pool_for(repository, ["passthrough"], gpu(H200)).options) <= set(command)
+    assert "--pinned-memory-pool-byte-size=0" in command
     assert f"CUDA_VISIBLE_DEVICES={UUIDS[1]}" in environment
+
+
+def test_plain_tritonserver_is_given_the_same(nvidia_smi, tmp_path):
+    nvidia_smi(T4, H200)
+    command = plain_command(tmp_path / "backends")
+    repository = read_repository(find_locations().model_repository)
+    assert set(pool_for(repository, repository.services, gpu(T4)).options) <= set(command.arguments)
+    assert f"CUDA_VISIBLE_DEVICES={UUIDS[0]} " in command.shell()
+
+
+def test_there_is_no_pinned_pool(tmp_path):
+    """Into it Triton's Python backend cannot copy what finds no room on a GPU."""
+    assert "--pinned-memory-pool-byte-size=0" in plain_command(tmp_path / "backends").arguments
