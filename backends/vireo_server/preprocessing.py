@@ -92,6 +92,8 @@ class PreprocessStage(Stage):
             inputs["INPUT"] = make_pictures(self._border.bring(chosen), format, self._settings)
             if self._columns.condition:
                 inputs["CONDITION"] = self._columns.rows(format, sources)
+        if self._settings.frames == "untouched" and (timing[:, ROW] == UNTOUCHED).any():
+            inputs["FRAMES"] = frames
         if self._windows is not None:
             shown = inputs["INPUT"] if len(sources) else inputs["INPUT"][:0]
             rows, times = self._windows.push(shown, timing[sources], end=request.end)
@@ -118,9 +120,13 @@ class PreprocessStage(Stage):
         return sources[~idle]
 
     def _nothing(self, format: Format) -> dict[str, Pixels]:
-        """One row of the network's inputs, for no picture."""
-        told = {"CONDITION": np.zeros((1, len(self._columns.condition)), np.float32)} if self._columns.condition else {}
-        return {"INPUT": self._black(format), **told}
+        """One row of the network's inputs, and of what else is given, for no picture."""
+        nothing = {"INPUT": self._black(format)}
+        if self._columns.condition:
+            nothing["CONDITION"] = np.zeros((1, len(self._columns.condition)), np.float32)
+        if self._settings.frames == "untouched":
+            nothing["FRAMES"] = self._side.xp.zeros((1, 1, 1), np.uint8)
+        return nothing
 
     def _given(self, format: Format) -> Format:
         """What the pictures are behind the network, whose light nobody knows before."""

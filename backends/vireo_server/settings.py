@@ -66,6 +66,7 @@ class DecodeSettings(PixelSettings):
 
 _PREPROCESS_CHOICES: dict[str, tuple[str, ...]] = {
     "ten_bit": ("convert", "untouched"),
+    "frames": ("none", "untouched"),
     "layout": get_args(Layout),
     "slots": get_args(Slots),
     "padding": ("edge", "none"),
@@ -85,6 +86,10 @@ class PreprocessSettings(PixelSettings):
     #: What becomes of 10-bit frames, since INPUT is 8 bit: "convert" rounds them, "untouched" hands them past the
     #: network.
     ten_bit: str = "convert"
+    #: The output FRAMES, which encode gets instead of decode's: "none", there is no such output; "untouched": those
+    #: of a request of which a picture goes past the network, else one byte, so that encode is not sent what it does not
+    #: need.
+    frames: str = "none"
     #: How INPUT is laid out: "planar" (R, 3, H, W) for networks, "interleaved" (R, H, W, 3) for scripts.
     layout: Layout = "planar"
     #: Spare frames between the sources, by the stream's options ratio or rate: "none"; "rows", empty rows that a
@@ -137,6 +142,8 @@ class PreprocessSettings(PixelSettings):
             )
         if self.slots != "pairs" and (self.multiple, self.padding) != (1, "edge"):
             raise SettingError("parameters multiple and padding belong to slots 'pairs'; remove them")
+        if self.frames != "none" and (self.slots != "none" or self.window > 1):
+            raise SettingError(f"parameter frames is {self.frames!r}; allowed with slots or a window: none")
         check_bits(self.bits)
         if self.gives not in ("same", "hdr10"):
             raise SettingError(f"parameter gives is {self.gives!r}; allowed: same, hdr10")
@@ -162,10 +169,10 @@ class DecodePreprocessSettings(DecodeSettings, PreprocessSettings):
         """Refuse what cannot work."""
         DecodeSettings.__post_init__(self)
         PreprocessSettings.__post_init__(self)
-        if self.slots != "none" or self.gives != "same" or self.ten_bit == "untouched" or self.skip:
+        if self.slots != "none" or self.gives != "same" or "untouched" in (self.ten_bit, self.frames) or self.skip:
             raise SettingError(
-                "parameters slots, gives, skip and ten_bit 'untouched' are for stages whose frames go to encode; "
-                "remove them, or use the backends decode and preprocess"
+                "parameters slots, gives, skip, and 'untouched' in frames or ten_bit are for stages whose frames go to "
+                "encode; remove them, or use the backends decode and preprocess"
             )
 
 

@@ -105,6 +105,7 @@ def test_notes_are_told_once_and_errors_pass_on(clip):
         {"slots": "rows", "layout": "interleaved"},
         {"gives": "hdr10"},
         {"ten_bit": "untouched"},
+        {"frames": "untouched"},
         {"skip": ("strength<=0",), "condition": ("strength=1",)},
     ],
 )

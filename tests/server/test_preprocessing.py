@@ -8,6 +8,7 @@ import pytest
 from vireo_kernels.fit import fit_exact
 from vireo_kernels.resize import resize_image
 from vireo_server.errors import BadInput, SettingError
+from vireo_server.formats import frame_shape
 from vireo_server.pictures import make_pictures, picture_size
 from vireo_server.preprocessing import PreprocessStage
 from vireo_server.settings import PreprocessSettings
@@ -135,9 +136,27 @@ def test_later_stages_are_told_of_upright_pictures(request_of, text):
     assert '"rotation":0' in given["FORMAT"]
 
 
+@pytest.mark.parametrize("layout", ["nv12", "p010"])
+def test_encode_is_handed_frames_only_where_one_goes_past_the_network(request_of, text, layout):
+    format = replace(NOTHING, width=16, height=16, pixel_format=layout)
+    frames = np.full((1, *frame_shape(width=16, height=16, pixel_format=layout)), 64, np.uint8)
+    stage = PreprocessStage(PreprocessSettings(ten_bit="untouched", frames="untouched"))
+    tensors = {"FRAMES": frames, "TIMING": np.array([[0, 1, 0, -2]], np.int64), "FORMAT": text(format.to_json())}
+    request = Request(request_of(tensors, chunk=0), stage="preprocess")
+    stage.listen(request)
+    given = stage.step(request)
+    assert given["FRAMES"].shape == (frames.shape if layout == "p010" else (1, 1, 1))
+    assert stage.failure(BadInput("broken", stage="decode"))["FRAMES"].shape == (1, 1, 1)
+    assert "FRAMES" not in PreprocessStage(PreprocessSettings()).failure(BadInput("broken", stage="decode"))
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
+        (
+            {"frames": "untouched", "size": "8x8", "window": 2},
+            "frames is 'untouched'; allowed with slots or a window: none",
+        ),
         ({"size": "64"}, "size is '64'; allowed: WIDTHxHEIGHT"),
         ({"fit": "squeeze"}, "fit is 'squeeze'; allowed: stretch, crop, letterbox"),
         ({"filter": "nearest"}, "filter is 'nearest'; allowed: bilinear"),
