@@ -107,7 +107,7 @@ def dlpack_out() -> Answer:
 
 def nvenc() -> Answer:
     """Which NVENC encoders take frames of the device through DLPack."""
-    from vireo_server.encoder_options import NVENC
+    from vireo_server.encoders import NVENC
     from vireo_server.nvenc import fault
 
     from perf.gpu_parts import find_cupy, gpu_side

@@ -18,7 +18,8 @@ from pathlib import Path
 import av
 from av.video.frame import PictureType
 from vireo_client import Client
-from vireo_server.encoder_options import ENCODERS, EncoderOptions
+from vireo_media.encoder_options import EncoderOptions
+from vireo_server.encoders import ENCODERS
 from vireo_server.launching import running_server
 
 from perf.clips import Clip, full_hd_clip
@@ -50,7 +51,7 @@ def _open(clip: Clip) -> av.VideoCodecContext:
     context.width, context.height, context.pix_fmt = clip.stream.width, clip.stream.height, "yuv420p"
     context.time_base, context.framerate = clip.time_base, clip.frame_rate
     context.thread_count = options.threads
-    context.options = kind.options(options, color=color_tags(clip))
+    context.options = kind.options(options, color=color_tags(clip), size=(context.width, context.height))
     context.open()
     return context
 

@@ -22,6 +22,7 @@ from vireo_server.decoder import Decoder
 from vireo_server.errors import BadInput, StageError
 from vireo_server.formats import KIND, NO_PICTURE, REFERENCE, SOURCE, frame_shape, spare_rows
 from vireo_server.nvdec import DevicePicture, Nvdec
+from vireo_server.nvenc import driver_fault
 from vireo_server.sequences import Stage, Streams
 from vireo_server.settings import DecodeSettings
 from vireo_server.side import HOST, Border, Side
@@ -89,6 +90,12 @@ class DecodeStage(Stage):
         except ValueError as error:
             raise BadInput(str(error), stage="decode") from error
         self._check_limits(description)
+        if description.encoder.get("nvenc") == "on" and (why := driver_fault()):
+            raise BadInput(
+                f"nvenc is 'on', and this server has no GPU that encodes ({why}); leave it out, or send the video to a "
+                "server that has one",
+                stage="decode",
+            )
         self._format = replace(
             tags.NOTHING,
             width=description.width,

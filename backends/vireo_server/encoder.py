@@ -13,8 +13,9 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.video.frame import PictureType
+from vireo_media.encoder_options import EncoderOptions
 
-from vireo_server.encoder_options import ENCODERS, EncoderOptions
+from vireo_server.encoders import ENCODERS, encoder_kind
 from vireo_server.errors import BadInput, codec_errors
 from vireo_server.formats import UNKNOWN, Format
 from vireo_server.hdr import Hdr
@@ -58,7 +59,7 @@ class Encoder:
         side: Side = HOST,
     ) -> None:
         self.format, self.options, self.width, self.height = format, options, width, height
-        self._kind, self._side = options.kind, side
+        self._kind, self._side = encoder_kind(options), side
         #: What is coded: 4:2:0 of H.264 and HEVC has even sizes only, so their odd pictures get a repeated edge.
         self.coded_width = width + width % 2 if self._kind.even_sizes else width
         self.coded_height = height + height % 2 if self._kind.even_sizes else height
@@ -98,7 +99,8 @@ class Encoder:
             context.flags |= _GLOBAL_HEADER
             if self._keyint is not None:
                 context.gop_size = _NEVER
-            context.options = self._kind.options(options, color=format.color, hdr=hdr)
+            size = (self.coded_width, self.coded_height)
+            context.options = self._kind.options(options, color=format.color, size=size, hdr=hdr)
             if not self.on_device:  # Those open with the first picture, which says in whose memory it is.
                 context.open()
         self._context = context

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from vireo_kernels.color import rgb_shape, rgb_to_frames
 from vireo_kernels.devices import device_of
+from vireo_media.encoder_options import EncoderOptions
 
 from vireo_server.encoder import Encoder
-from vireo_server.encoder_options import EncoderOptions
+from vireo_server.encoders import encoder_kind
 from vireo_server.errors import BadInput, StageError
 from vireo_server.formats import (
     DURATION,
@@ -237,11 +238,11 @@ class EncodeStage(Stage):
             return None
         return {
             "codec": encoder.options.codec,
-            "encoder": encoder.options.kind.name,
+            "encoder": encoder_kind(encoder.options).name,
             "extradata": base64.b64encode(encoder.extradata).decode(),
             "width": encoder.coded_width,
             "height": encoder.coded_height,
-            "pixel_format": encoder.options.kind.pixel_formats[encoder.format.pixel_format],
+            "pixel_format": encoder_kind(encoder.options).pixel_formats[encoder.format.pixel_format],
             "time_base": list(encoder.format.time_base),
             "sample_aspect_ratio": self._start.get("sample_aspect_ratio"),
             "rotation": encoder.format.rotation,

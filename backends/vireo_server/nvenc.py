@@ -10,6 +10,7 @@ that has none refuses. A100, H100, H200 and B200 have none.
 
 from __future__ import annotations
 
+import ctypes
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -46,6 +47,17 @@ def device_frame(row: Pixels, *, width: int, height: int, pixel_format: PixelFor
     layout = "nv12" if pixel_format == "nv12" else "p010le"
     assert side.device.cuda is not None
     return _imported((planes[:even_height], planes[even_height:]), layout, side.device.cuda)
+
+
+@cache
+def driver_fault() -> str:
+    """Why no stage of this machine can encode with NVENC, which libav reaches through the driver; empty where one
+    may."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def fault(name: str, pixel_format: str, side: Side) -> str:

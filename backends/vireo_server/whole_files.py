@@ -24,7 +24,7 @@ from vireo_media.coded import CodedSegment
 from vireo_media.container import MediaSource
 from vireo_media.errors import VireoError
 from vireo_media.exchange import Exchange, Reply, Request, abort_request
-from vireo_media.mux import FORMATS, encoder_defaults, mux
+from vireo_media.mux import FORMATS, check_codec, encoder_defaults, mux
 from vireo_media.probing import VideoInput, probe
 from vireo_media.results import Part, join_results, result_format, write_results
 from vireo_media.segments import Segment, service_segments, with_total
@@ -100,7 +100,9 @@ def _run(
         )
     defaults = {} if numbers else encoder_defaults(container)
     stream = apply_options(video.description, description, options, defaults=defaults)
-    description.check_stream(stream)
+    if not numbers:
+        check_codec(container, stream.encoder["codec"])
+    description.check_stream(stream, bits=video.bits)
     stream = with_total(video.source, stream)
     video = replace(video, description=stream)
     segments = service_segments(video.source, stream, description)

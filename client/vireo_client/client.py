@@ -185,7 +185,7 @@ class Client:
         transports, skipped, description, text = self._read_service(service, version=version, run=request, kept=kept)
         if (other := description.serving(options or {})) != description.name:
             transports, skipped, description, text = self._read_service(other, version=None, run=request, kept=kept)
-        stream = _prepare(video.description, description, options or {}, format=format)
+        stream = _prepare(video, description, options or {}, format=format)
         check_one_size(video)
         rule = description.frame_rule(stream.options)
         journal_notes: list[str] = []
@@ -320,7 +320,7 @@ def _check_in_flight(wanted: int | None) -> None:
 
 
 def _prepare(
-    stream: StreamDescription, service: ServiceDescription, options: Mapping[str, Any], *, format: str
+    video: VideoInput, service: ServiceDescription, options: Mapping[str, Any], *, format: str
 ) -> StreamDescription:
     """START's description with the caller's choices; what cannot work is refused here, before a byte is sent."""
     if service.kind != "transformation":
@@ -328,9 +328,9 @@ def _prepare(
             f"service {service.name!r} gives numbers, not a video; allowed here are transformations; choose one "
             "(`vireo services` lists them), or name an output such as out.json (in Python: `client.extract`)"
         )
-    stream = apply_options(stream, service, options, defaults=encoder_defaults(format))
+    stream = apply_options(video.description, service, options, defaults=encoder_defaults(format))
     check_codec(format, stream.encoder["codec"])
-    service.check_stream(stream)
+    service.check_stream(stream, bits=video.bits)
     return stream
 
 

@@ -21,11 +21,10 @@ def as_text(services: Sequence[ServedService]) -> str:
     """A block for each service: what it makes of a video, its versions, tensors and options."""
     if not services:
         return "this server serves no video service; load one with: vireo load NAME"
-    common = [*ENCODER_DEFAULTS, *DECODER_DEFAULTS]
+    decoder = ", ".join(DECODER_DEFAULTS)
+    common = ", ".join([*ENCODER_DEFAULTS, *(name for name in DECODER_DEFAULTS if name != "sample")])
     blocks = [_block(service, services) for service in services]
-    return (
-        "\n\n".join(blocks) + f"\n\nEvery transformation also takes {', '.join(common)}; every extraction the last two."
-    )
+    return "\n\n".join(blocks) + f"\n\nEvery transformation also takes {common}; every extraction {decoder}."
 
 
 def as_json(services: Sequence[ServedService]) -> str:

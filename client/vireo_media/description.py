@@ -8,9 +8,10 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from vireo_media.encoder_options import EncoderOptions
 from vireo_media.errors import InputError, OptionError
 from vireo_media.sampling import ALLOWED, Sampling
 
@@ -51,16 +52,7 @@ error ("fail"), or is given as the decoder could mend it, or as the picture befo
 `sample`: which frames are given, as `Sampling.parse` reads it; null leaves it to the decode model: by default all.
 `nvdec`: on a server with a GPU its decoder is used where it can ("auto"), or not ("off")."""
 
-ENCODER_DEFAULTS: Mapping[str, Any] = {
-    "codec": "h264",
-    "preset": None,
-    "crf": None,
-    "threads": 2,
-    "maxrate": None,
-    "latency": "normal",
-    "keyint": None,
-    "nvenc": "off",
-}
+ENCODER_DEFAULTS: Mapping[str, Any] = asdict(EncoderOptions())
 """What the encoder is told where the caller says nothing; null leaves it to the server's default for that codec (h264:
 veryfast, crf 20). `threads` is never automatic: x264 and x265 write other bytes for another number of threads, and the
 same input must give the same bytes on every machine. For the same reason `nvenc`, a GPU's encoder, is used only where
@@ -143,6 +135,10 @@ class StreamDescription:
         if self.frames_total is not None and not _is_int(self.frames_total, least=0):
             raise _wrong("frames_total", self.frames_total, "a number of frames, or null")
         _check_keys("encoder", self.encoder, tuple(ENCODER_DEFAULTS))
+        try:
+            EncoderOptions.from_json(self.encoder)
+        except OptionError as error:
+            raise InputError(f"STREAM: encoder: {error}") from error
         _check_keys("decoder", self.decoder, tuple(DECODER_DEFAULTS))
         for name, allowed in (
             ("on_corrupt", ("fail", "conceal")),

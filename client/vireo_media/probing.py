@@ -83,13 +83,15 @@ class VideoInput:
     """A probed source: what START says of it, and what the muxer needs beside that.
 
     `display_matrix` is the container's 3 x 3 matrix as 9 ints (16.16 fixed point, the last column 2.30), None without
-    one. `container` is the demuxer's name. `duration_seconds` is what the container says, None where it says nothing;
-    `begin_seconds` is where it says that the stream begins.
+    one. `container` is the demuxer's name. `bits` are those of a sample, 8 where no picture was decoded.
+    `duration_seconds` is what the container says, None where it says nothing; `begin_seconds` is where it says that
+    the stream begins.
     """
 
     source: MediaSource
     description: StreamDescription
     container: str
+    bits: int = 8
     duration_seconds: float | None = None
     begin_seconds: Fraction = Fraction(0)
     display_matrix: tuple[int, ...] | None = None
@@ -142,6 +144,7 @@ def _described(source: MediaSource, *, decodes: bool) -> VideoInput | None:
             source=source,
             description=description,
             container=container.format.name,
+            bits=8 if frame is None else max(component.bits for component in frame.format.components),
             duration_seconds=_duration(container, stream),
             begin_seconds=(stream.start_time or 0) * (stream.time_base or Fraction(1)),
             display_matrix=struct.unpack("<9i", matrix) if matrix is not None and len(matrix) == 36 else None,

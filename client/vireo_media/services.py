@@ -14,6 +14,7 @@ from vireo_media.description import (
     HDR_TRANSFERS,
     StreamDescription,
 )
+from vireo_media.encoder_options import ENCODERS, EncoderOptions
 from vireo_media.errors import ExchangeError, InputError, OptionError
 from vireo_media.interpolation import FrameRule
 from vireo_media.sampling import ALLOWED, Sampling
@@ -27,9 +28,6 @@ _CHUNK_PACKETS = 8
 
 ServiceKind = Literal["transformation", "extraction"]
 DynamicRange = Literal["sdr", "hdr"]
-
-_EIGHT_BIT = ("vp9",)
-"""Encoders that keep no 10 bit."""
 
 _LARGE = 4
 """A picture of so many times the pixels of a request is large."""
@@ -163,8 +161,11 @@ class ServiceDescription:
         large = self.chunk_pixels is not None and stream.width * stream.height >= _LARGE * self.chunk_pixels
         return 1 if large else 2
 
-    def check_stream(self, stream: StreamDescription) -> None:
-        """Refuse, before a byte is sent, what the service would refuse. Raises InputError, OptionError."""
+    def check_stream(self, stream: StreamDescription, *, bits: int = 8) -> None:
+        """Refuse, before a byte is sent, what the service would refuse of a stream with so many bits a sample.
+
+        Raises InputError, OptionError.
+        """
         rule = self.frame_rule(stream.options)
         if rule is not None:
             rule.check_stream(stream)
@@ -189,19 +190,24 @@ class ServiceDescription:
                 f"service {self.name!r}: the source is {'SDR' if self.source == 'hdr' else 'HDR'}, its transfer is "
                 f"{transfer or 'untagged'!r}; allowed is {wanted}; choose another service, or mend the source's tags"
             )
-        codec = stream.encoder.get("codec")
-        if transfer in HDR_TRANSFERS and self.source != "hdr" and codec in _EIGHT_BIT:
+        chosen = EncoderOptions.from_json(stream.encoder)
+        is_hdr = transfer in HDR_TRANSFERS
+        stays_so = self.kind == "transformation" and self.source != "hdr"
+        if stays_so and (is_hdr or bits > 8) and not chosen.limits.ten_bit:
+            what = f"HDR ({transfer})" if is_hdr else f"of {bits} bit"
+            allowed = ", ".join(repr(name) for name, limits in ENCODERS.items() if limits.ten_bit)
             raise OptionError(
-                f"service {self.name!r}: option 'codec' cannot be {codec!r}: the source is HDR ({transfer}), which "
-                "stays so and needs 10 bit; allowed are 'h264', 'hevc', 'av1', 'ffv1'; choose one, or make SDR of it "
-                "with hdr_to_sdr"
+                f"service {self.name!r}: option 'codec' cannot be {chosen.codec!r}"
+                f"{' with nvenc' if chosen.nvenc == 'on' else ''}: the source is {what}, which stays so and needs 10 "
+                f"bit; allowed are {allowed}; choose one" + (", or make SDR of it with hdr_to_sdr" if is_hdr else "")
             )
 
     def serving(self, options: Mapping[str, Any]) -> str:
         """The service that does what a caller's options ask for: this one, or another that it names."""
         for option, services in self.served_by.items():
-            if options.get(option) in services:
-                return services[options[option]]
+            value = options.get(option)
+            if isinstance(value, str) and value in services:
+                return services[value]
         return self.name
 
     def _wrong(self, name: str, value: object, allowed: str) -> ExchangeError:
@@ -223,6 +229,10 @@ def apply_options(
     for name, schema in service.encoder.items():
         if usual[name] not in schema.get("enum", [usual[name]]):
             usual[name] = schema["enum"][0]
+    try:
+        EncoderOptions.from_json({**usual, **encoder})
+    except OptionError as error:
+        raise OptionError(f"service {service.name!r}: {error}") from error
     return replace(
         stream,
         options=chosen,
@@ -270,11 +280,11 @@ def check_options(
 
 
 _ENCODER_SCHEMA: Mapping[str, Mapping[str, Any]] = {
-    "codec": {"type": "string", "enum": ["h264", "hevc", "av1", "vp9", "ffv1"]},
+    "codec": {"type": "string", "enum": list(ENCODERS)},
     "preset": {"type": ["string", "integer"]},
     "crf": {"type": "number", "minimum": 0, "maximum": 63},
     "threads": {"type": "integer", "minimum": 1, "maximum": 64},
-    "maxrate": {"type": ["integer", "null"], "minimum": 1000},
+    "maxrate": {"type": ["integer", "null"], "minimum": 1000, "maximum": 1_000_000_000},
     "latency": {"type": "string", "enum": ["normal", "low"]},
     "keyint": {"type": ["number", "null"], "minimum": 0.04, "maximum": 600},
     "nvenc": {"type": "string", "enum": ["off", "on"]},

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from vireo_kernels.color import ColorSpec
+from vireo_media.encoder_options import EncoderOptions
 from vireo_media.times import CodedPacket
 from vireo_server import tags
 from vireo_server.decoded_picture import Picture, write_row
 from vireo_server.decoder import Decoder
 from vireo_server.encoder import Encoder
-from vireo_server.encoder_options import EncoderOptions
 from vireo_server.formats import Color, Format, frame_shape
 
 from perf.clips import Clip

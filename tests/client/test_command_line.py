@@ -118,6 +118,7 @@ def test_services_are_listed_with_all_that_a_caller_needs(loopback: Loopback) ->
         "",
     ]
     assert "codec, preset, crf" in done.stdout.splitlines()[15]
+    assert done.stdout.endswith("nvdec; every extraction on_corrupt, deinterlace, sample, nvdec.\n")
 
 
 def test_services_as_json(loopback: Loopback) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
-from vireo_media import services
+from vireo_media import encoder_options
 from vireo_media.services import ServiceDescription
-from vireo_server.encoder_options import ENCODERS
+from vireo_server import encoders
 from vireo_server.sequences import LONGEST_SECONDS
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
@@ -190,8 +190,13 @@ def test_stateful_stages_batch_sequences_and_stateless_ones_batch_rows(model):
         assert config.sequence_batching.max_sequence_idle_microseconds == LONGEST_SECONDS * 1e6
 
 
-def test_callers_may_ask_for_the_codecs_that_encode_knows():
-    assert services._ENCODER_SCHEMA["codec"]["enum"] == list(ENCODERS)
+@pytest.mark.parametrize(("kinds", "limits"), [
+    (encoders.ENCODERS, encoder_options.ENCODERS), (encoders.NVENC, encoder_options.NVENC),
+], ids=["software", "nvenc"])  # fmt: skip
+def test_callers_may_ask_for_the_encoders_that_encode_has(kinds, limits):
+    assert {name: "p010" in kind.pixel_formats for name, kind in kinds.items()} == {
+        name: limit.ten_bit for name, limit in limits.items()
+    }
 
 
 @pytest.mark.parametrize("service", TRANSFORMATIONS)

@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
+import tritonclient.http as httpclient
 from vireo_client import Client
 from vireo_media.container import MediaSource
 from vireo_media.probing import probe
@@ -115,6 +116,23 @@ def client(server):
     """Our own client, for all tests that need no other."""
     with Client(server.grpc_url) as open_client:
         yield open_client
+
+
+@pytest.fixture
+def ask(server):
+    """`ask(service, media, **options)` -> (media, report), by the model `file`."""
+
+    def make(service, data, **options):
+        with httpclient.InferenceServerClient(server.http_url, network_timeout=60) as client:
+            inputs = []
+            for name, value in (("SERVICE", service), ("MEDIA", data), ("OPTIONS", json.dumps(options))):
+                tensor = httpclient.InferInput(name, [1], "BYTES")
+                tensor.set_data_from_numpy(np.array([value], np.object_))
+                inputs.append(tensor)
+            result = client.infer("file", inputs)
+        return result.as_numpy("MEDIA")[0], json.loads(result.as_numpy("REPORT")[0])
+
+    return make
 
 
 @pytest.fixture

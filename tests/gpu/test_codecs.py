@@ -7,13 +7,14 @@ import av
 import numpy as np
 import pytest
 from vireo_media.container import MediaSource
+from vireo_media.encoder_options import EncoderOptions
 from vireo_media.probing import probe
 from vireo_media.segments import read_packets
 from vireo_media.testing import numbered_clip
 from vireo_server.decoded_picture import write_row
 from vireo_server.decoder import Decoder
 from vireo_server.encoder import Encoder
-from vireo_server.encoder_options import NVENC, EncoderOptions
+from vireo_server.encoders import NVENC
 from vireo_server.formats import Format, frame_shape
 from vireo_server.nvdec import DevicePicture, Nvdec
 from vireo_server.nvenc import fault

@@ -337,8 +337,8 @@ HDR = {
 
 def encoded(codec, *, hdr=None, frames=3, times=None, **options):
     """Grey 10-bit (8-bit where that is all) pictures through our encoder."""
+    from vireo_media.encoder_options import EncoderOptions
     from vireo_server.encoder import Encoder
-    from vireo_server.encoder_options import EncoderOptions
     from vireo_server.formats import Format, frame_shape
     from vireo_server.hdr import Hdr
     from vireo_server.tags import resolve

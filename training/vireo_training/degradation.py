@@ -130,6 +130,6 @@ def x264_repeatable(*parameters: str) -> dict[str, str]:
     """Give the encoder options that pass `parameters` to x264 and make it write the same bytes each time.
 
     With AVX-512, x264 (the build inside PyAV 18.1) depends on memory that nobody wrote; see the note in
-    `vireo_server.encoder_options`, which asks for the same.
+    `vireo_server.encoders`, which asks for the same.
     """
     return {"x264-params": ":".join((*parameters, "cpu-independent=1"))}

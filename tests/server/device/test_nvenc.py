@@ -7,9 +7,10 @@ from dataclasses import replace
 import av
 import numpy as np
 import pytest
+from vireo_media.encoder_options import EncoderOptions
 from vireo_server import nvenc
 from vireo_server.encoder import Encoder
-from vireo_server.encoder_options import ENCODERS, NVENC, EncoderOptions
+from vireo_server.encoders import ENCODERS, NVENC, encoder_kind
 from vireo_server.errors import BadInput
 from vireo_server.formats import Format, frame_shape
 from vireo_server.side import HOST
@@ -115,9 +116,9 @@ def test_a_server_without_nvenc_refuses_and_never_takes_another_encoder(machine,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"codec": "vp9", "nvenc": "on"}, "'vp9' with nvenc=on; allowed: h264, hevc, av1"),
-        ({"nvenc": "maybe"}, "nvenc is 'maybe'; allowed: off, on"),
-        ({"nvenc": "on", "preset": "veryfast"}, "unknown to h264; allowed: p1, p2"),
+        ({"codec": "vp9", "nvenc": "on"}, "'vp9' with nvenc 'on'; allowed is 'h264', 'hevc', 'av1'"),
+        ({"nvenc": "maybe"}, "'nvenc' cannot be 'maybe'; allowed is 'off', 'on'"),
+        ({"nvenc": "on", "preset": "veryfast"}, "'veryfast' with codec 'h264' and nvenc 'on'; allowed is 'p1', 'p2'"),
     ],
 )
 def test_what_nvenc_cannot_do_is_said(options, message):
@@ -128,13 +129,13 @@ def test_what_nvenc_cannot_do_is_said(options, message):
 def test_what_nvenc_is_told():
     chosen = EncoderOptions(codec="hevc", nvenc="on", crf=19, maxrate=2_000_000, keyint=2, latency="low")
     color = resolve({}, width=64, height=48, codec="hevc")
-    told = chosen.kind.options(chosen, color=color)
+    told = encoder_kind(chosen).options(chosen, color=color, size=(64, 48))
     assert told == {
         "rc": "vbr", "cq": "19", "preset": "p4", "forced-idr": "1", "strict_gop": "1", "maxrate": "2000000",
         "bufsize": "4000000", "no-scenecut": "1", "tune": "ll", "zerolatency": "1", "delay": "0", "bf": "0",
     }  # fmt: skip
     lossless = EncoderOptions(nvenc="on", crf=0)
-    assert lossless.kind.options(lossless, color=color)["tune"] == "lossless"
+    assert encoder_kind(lossless).options(lossless, color=color, size=(64, 48))["tune"] == "lossless"
     known = {option.name for option in av.CodecContext.create("hevc_nvenc", "w").supported_options.private}
     generic = {"maxrate", "bufsize", "bf"}
     assert told.keys() - generic <= known
