@@ -28,7 +28,8 @@ button[aria-pressed=true] { background: #3d6fb4; border-color: #3d6fb4 }
 .bar { display: flex; flex-wrap: wrap; gap: .5em; align-items: center; margin: .8em 0 }
 .view { position: relative; overflow: hidden; background: #000; isolation: isolate }
 .view img { display: block; width: 100% }
-.view .after { position: absolute; inset: 0; height: 100%; clip-path: inset(0 0 0 var(--cut)) }
+.view .after { position: absolute; inset: 0; height: 100%; object-fit: contain; background: #000;
+  clip-path: inset(0 0 0 var(--cut)) }
 .view::after { content: ""; position: absolute; top: 0; bottom: 0; left: var(--cut); width: 2px; background: #fff }
 .view.difference { filter: brightness(8) }
 .view.difference .after { clip-path: none; mix-blend-mode: difference }
@@ -100,8 +101,11 @@ def page(comparison: Comparison) -> str:
 
 
 def contact_sheet(comparison: Comparison, *, width: int = 640) -> bytes:
-    """A PNG: a row for each time, with the pictures before and after and their difference where sizes allow."""
-    from PIL import Image, ImageDraw, ImageFont
+    """A PNG: a row for each time, with the pictures before and after and their difference where sizes allow.
+
+    All are shown as large as the one before; of another aspect ratio with bars, never stretched.
+    """
+    from PIL import Image, ImageDraw, ImageFont, ImageOps
 
     columns = ["before", "after", *(["difference x 8"] if comparison.curve is not None else [])]
     height = round(width * comparison.before.height / comparison.before.width)
@@ -112,8 +116,8 @@ def contact_sheet(comparison: Comparison, *, width: int = 640) -> bytes:
         for column, picture in enumerate(_row(moment, difference=len(columns) == 3)):
             left, top = column * width, row * (height + title)
             draw.text((left + 6, top + 4), f"{columns[column]}  {clock(moment.seconds)}", fill="black", font=font)
-            resized = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS)
-            sheet.paste(resized, (left, top + title))
+            fitted = ImageOps.pad(Image.fromarray(picture), (width, height), Image.Resampling.LANCZOS, color="black")
+            sheet.paste(fitted, (left, top + title))
     return _png(np.asarray(sheet))
 
 

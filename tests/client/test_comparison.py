@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`vireo compare`: frames of the same times, numbers that are right, and a page that works in a browser."""
 
+import io
 import json
 import os
 import struct
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from vireo_client.comparison import compare, parse_times
-from vireo_client.comparison_page import page
+from vireo_client.comparison_page import contact_sheet, page
 from vireo_media.errors import InputError
 from vireo_media.mastering import insert_boxes
 from vireo_media.testing import numbered_clip
@@ -80,6 +81,24 @@ def test_another_size_has_pictures_and_no_curves(videos, tmp_path):
     assert found.curve is None
     assert found.moments[0].after.shape == (128, 192, 3)
     assert "different sizes, 96 x 64 and 192 x 128" in page(found)
+
+
+@pytest.mark.parametrize(
+    ("size", "picture"),
+    [((96, 96), (slice(0, 64), slice(16, 80))), ((192, 64), (slice(16, 48), slice(0, 96)))],
+    ids=["narrower", "wider"],
+)
+def test_another_aspect_ratio_has_bars_in_the_contact_sheet(videos, tmp_path, size, picture):
+    other = write(tmp_path / "other.mkv", size=size)
+    with Image.open(io.BytesIO(contact_sheet(compare(videos[0], other, at=[1]), width=96))) as sheet:
+        pixels = np.asarray(sheet.convert("L"))[26:].astype(int)
+    assert pixels.shape == (64, 2 * 96)
+    before, after = pixels[:, :96], pixels[:, 96:]
+    assert np.abs(after[picture] - before[picture]).max() <= 1
+    bars = np.ones(after.shape, bool)
+    bars[picture] = False
+    assert bars.sum() == 96 * 64 // 3 or bars.sum() == 96 * 64 // 2
+    assert after[bars].max() == 0
 
 
 def test_hdr_is_shown_as_light_beside_sdr_and_not_compared_by_numbers(tmp_path):
@@ -228,7 +247,8 @@ _BROWSE = textwrap.dedent("""
 """)
 
 _STATE = """JSON.stringify({cut: view.style.getPropertyValue('--cut'), difference: view.className,
-  pressed: times.map(time => time.getAttribute('aria-pressed')).join(), image: before.naturalWidth})"""
+  pressed: times.map(time => time.getAttribute('aria-pressed')).join(), image: before.naturalWidth,
+  fit: getComputedStyle(after).objectFit})"""
 
 
 @pytest.mark.timeout(180)
@@ -255,6 +275,7 @@ def test_the_page_is_operated_in_a_browser(videos, tmp_path):
     assert run.returncode == 0, run.stderr[-2000:]
     states = [json.loads(state) for state in json.loads(run.stdout.splitlines()[-1])]
     assert [state["cut"] for state in states] == ["50%", "20%", "20%", "20%"]
+    assert states[0]["fit"] == "contain"  # never stretched
     assert [state["pressed"] for state in states] == ["true,false", "true,false", "false,true", "false,true"]
     assert [state["difference"] for state in states] == ["view", "view", "view", "view difference"]
     shots = []
