@@ -7,6 +7,7 @@ from dataclasses import replace
 import av
 import numpy as np
 import pytest
+from vireo_media import encoder_options
 from vireo_media.encoder_options import EncoderOptions
 from vireo_server import nvenc
 from vireo_server.encoder import Encoder
@@ -30,6 +31,7 @@ def hardware(monkeypatch):
     def make(codec, takes):
         made = replace(ENCODERS[codec], device_format=takes)
         monkeypatch.setitem(NVENC, codec, made)
+        monkeypatch.setitem(encoder_options.NVENC, codec, encoder_options.ENCODERS[codec])
         monkeypatch.setattr(nvenc, "_imported", lambda planes, layout, number: imported(planes, layout))
         nvenc._fault.cache_clear()
 
