@@ -17,7 +17,7 @@ import av.video.stream
 from vireo_media.container import find_video, is_picture_only
 from vireo_media.probing import VideoInput
 
-__all__ = ["CopiedStreams"]
+__all__ = ["CopiedStreams", "heard_packets"]
 
 # What a muxer writes itself, or what was true of the source's file only.
 _NOT_COPIED = {
@@ -97,7 +97,7 @@ class CopiedStreams:
         self._tags.append(("the file", None, _kept(reader.metadata)))
         self._copy_chapters(chapters, warnings)
         copied = [stream for stream in reader.streams if stream.index in self._outputs]
-        self._packets: Iterator[Any] = reader.demux(*copied) if copied else iter(())
+        self._packets = heard_packets(reader.demux(*copied)) if copied else iter(())
         self._next: Any = None
 
     def write_until(self, seconds: Fraction) -> None:
@@ -246,6 +246,23 @@ class CopiedStreams:
             ticks = round(self._shift / (chapter["time_base"] or 1))
             chapter["start"], chapter["end"] = chapter["start"] + ticks, chapter["end"] + ticks
         self._writer.set_chapters(chapters)
+
+
+def heard_packets(packets: Iterator[Any]) -> Iterator[Any]:
+    """The packets less those that an edit list hides, but for the last one before each that is heard: a decoder of
+    sound begins with it.
+
+    Where an mp4 was cut without coding anew, seconds of sound may be hidden before the first picture.
+    """
+    hidden: dict[int, Any] = {}
+    for packet in packets:
+        before = hidden.pop(packet.stream_index, None)
+        if packet.is_discard:
+            hidden[packet.stream_index] = packet
+            continue
+        if before is not None and packet.size:
+            yield before
+        yield packet
 
 
 def _codec_name(stream: av.stream.Stream) -> str:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from vireo_media.bitstream import is_shown
 from vireo_media.container import MediaSource, find_video, media_errors, read_packets
+from vireo_media.copying import heard_packets
 from vireo_media.errors import FramesLostError
 from vireo_media.interpolation import FrameRule
 from vireo_media.probing import VideoInput, probe
@@ -189,6 +190,9 @@ def _sound(before: VideoInput, after: VideoInput, began: Fraction, begins: Fract
     """Sounds that are in both files, track by track: packets in number, and their distance from the picture."""
     differences = []
     old, new = _sounds(before), _sounds(after)
+    if any(was.packets != now.packets for was, now in zip(old, new, strict=False)):
+        # What an edit list hides is left out.
+        old = _sounds(before, heard=True)
     if len(new) < len(old):
         differences.append(f"{len(new)} sounds are in the output, of {len(old)}")
     for place, (was, now) in enumerate(zip(old, new, strict=False)):
@@ -201,12 +205,13 @@ def _sound(before: VideoInput, after: VideoInput, began: Fraction, begins: Fract
     return differences
 
 
-def _sounds(video: VideoInput) -> list[_Sound]:
-    """Every sound, in the file's order."""
+def _sounds(video: VideoInput, *, heard: bool = False) -> list[_Sound]:
+    """Every sound, in the file's order; `heard`: less what an edit list hides."""
     with video.source.open() as container, media_errors(video.source.name, "reading"):
         find_video(container, video.source.name)
         sounds = {stream.index: _Sound(tick=stream.time_base or Fraction(1)) for stream in container.streams.audio}
-        for packet in container.demux(*container.streams.audio) if sounds else ():
+        packets = container.demux(*container.streams.audio) if sounds else iter(())
+        for packet in heard_packets(packets) if heard else packets:
             if packet.size:
                 sound = sounds[packet.stream_index]
                 if not sound.packets and packet.pts is not None:

@@ -275,6 +275,33 @@ def test_pcm_without_a_layout_goes_to_mp4_where_one_is_usual(tmp_path: Path, lay
     assert verify(path, tmp_path / "out.mp4", with_sound=is_kept).differences == ()
 
 
+@pytest.mark.parametrize(("name", "fragmented"), [("out.mkv", False), ("out.mp4", True), ("out.mp4", False)])
+def test_sound_that_an_edit_list_hides_is_not_heard_anywhere(tmp_path: Path, name: str, fragmented: bool) -> None:
+    """An mp4 that was cut without coding anew: a second of picture and sound before time 0."""
+    raw = io.BytesIO()
+    numbered_clip(raw, frames=50, size=(160, 96), gop=50, audio="aac", container="mp4")
+    raw.seek(0)
+    options = {"avoid_negative_ts": "disabled", "use_editlist": "1"}
+    with av.open(raw) as reader, av.open(str(tmp_path / "in.mp4"), "w", container_options=options) as writer:
+        copies = [writer.add_stream_from_template(stream, opaque=True) for stream in reader.streams]
+        for packet in reader.demux():
+            if packet.size:
+                shift = round(1 / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = copies[packet.stream_index]
+                writer.mux(packet)
+    source = probe(MediaSource(tmp_path / "in.mp4"))
+    target = tmp_path / name
+    mux(target, segments=[encode(range(25), first=25)], source=source, fragmented=fragmented)
+    with av.open(str(target)) as written:
+        packets = [packet for packet in written.demux() if packet.size and not packet.is_discard]
+        first = [
+            min(packet.pts * packet.time_base for packet in packets if packet.stream_index == index) for index in (0, 1)
+        ]
+    assert 0 < first[0] - first[1] < Fraction(3 * 1024, 48000)  # What a decoder begins with.
+    assert verify(tmp_path / "in.mp4", target).differences == ()
+
+
 def test_chapters_of_mp4_are_a_track_there_and_written_anew(tmp_path: Path) -> None:
     mux(tmp_path / "in.mp4", segments=[encode(range(50))], source=probe(MediaSource(rich_file(tmp_path))))
     source = probe(MediaSource(tmp_path / "in.mp4"))
