@@ -52,6 +52,13 @@ _BITEXACT = 0x400
 
 _MOST_TIMESCALE = 100_000_000
 
+_CHROMA_LOCATIONS = {
+    "h264": ("left", "center", "topleft"),
+    "hevc": ("left", "center", "topleft"),
+    "av1": ("left", "topleft"),
+}
+"""Where chroma may lie that the coded headers can say; of other codecs all take it to lie left."""
+
 _NO_ROTATION = ("mpegts",)
 _MATROSKA = ("matroska", "webm")
 """They keep times to the millisecond, and libav writes no sample aspect ratio into them (see `matroska`)."""
@@ -291,6 +298,12 @@ def _check_written(
         changed.append(
             f"{format} with {joined.output['codec']} does not say the sample aspect ratio of {wanted.numerator}:"
             f"{wanted.denominator}, so players show the picture with another width; mp4 and mov say it"
+        )
+    codec, location = joined.output["codec"], joined.output["color"]["chroma_location"] or "left"
+    if location not in _CHROMA_LOCATIONS.get(codec, ("left",)):
+        changed.append(
+            f"{codec} does not say that chroma lies {location}, so players may show colours up to half a pixel off; "
+            "h264 and hevc say it"
         )
     shift = earliest * base - first
     if abs(shift) >= Fraction(1, 1000):

@@ -252,6 +252,20 @@ def test_what_the_container_cannot_hold_is_named(tmp_path: Path) -> None:
     assert sum("aac" in warning for warning in result.warnings) == 2
 
 
+@pytest.mark.parametrize(
+    ("codec", "location", "is_said"), [("vp9", "topleft", False), ("vp9", "left", True), ("hevc", "topleft", True)]
+)
+def test_where_chroma_lies_is_said_in_words_where_the_codec_does_not(
+    tmp_path: Path, source: VideoInput, codec: str, location: str, is_said: bool
+) -> None:
+    segment = encode(range(3), codec=codec)
+    segment = replace(
+        segment, output={**segment.output, "color": {**segment.output["color"], "chroma_location": location}}
+    )
+    warnings = mux(tmp_path / "out.mkv", segments=[segment], source=source).warnings
+    assert any("does not say that chroma lies topleft" in warning for warning in warnings) != is_said
+
+
 @pytest.mark.parametrize(("layout", "is_kept"), [("stereo", True), ("7.1", True), ("hexadecagonal", False)])
 def test_pcm_without_a_layout_goes_to_mp4_where_one_is_usual(tmp_path: Path, layout: str, is_kept: bool) -> None:
     """Matroska, MXF and AVI say how many channels it has and no more; libav's mp4 muxer wants to know which."""
