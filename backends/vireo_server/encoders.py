@@ -77,8 +77,8 @@ def _vpx(options: EncoderOptions, color: Color, hdr: Hdr | None, size: Size) -> 
 def _nvenc(options: EncoderOptions, color: Color, hdr: Hdr | None, size: Size) -> dict[str, str]:
     # Light levels and where chroma lies are not options of NVENC's; the container carries what it can of them.
     chosen = {"rc": "vbr", "forced-idr": "1", "strict_gop": "1"}
-    chosen |= {"tune": "lossless"} if options.crf == 0 else {}
     chosen |= {"tune": "ll", "zerolatency": "1", "delay": "0", "bf": "0"} if options.latency == "low" else {}
+    chosen |= {"tune": "lossless"} if options.crf == 0 else {}
     chosen |= {"no-scenecut": "1"} if options.keyint is not None else {}
     if options.maxrate is not None:
         chosen |= {"maxrate": str(options.maxrate), "bufsize": str(2 * options.maxrate)}

@@ -136,7 +136,7 @@ def test_what_nvenc_is_told():
         "rc": "vbr", "cq": "19", "preset": "p4", "forced-idr": "1", "strict_gop": "1", "maxrate": "2000000",
         "bufsize": "4000000", "no-scenecut": "1", "tune": "ll", "zerolatency": "1", "delay": "0", "bf": "0",
     }  # fmt: skip
-    lossless = EncoderOptions(nvenc="on", crf=0)
+    lossless = EncoderOptions(nvenc="on", crf=0, latency="low")
     assert encoder_kind(lossless).options(lossless, color=color, size=(64, 48))["tune"] == "lossless"
     known = {option.name for option in av.CodecContext.create("hevc_nvenc", "w").supported_options.private}
     generic = {"maxrate", "bufsize", "bf"}
