@@ -138,17 +138,12 @@ def find_gpus(program: str = "nvidia-smi") -> tuple[tuple[Gpu, ...], str]:
         return (), "the NVIDIA driver has not answered for 30 s"
     gpus = []
     for line in done.stdout.splitlines():
-        name, capability, memory, free, driver, uuid = (part.strip() for part in line.split(","))
-        gpus.append(
-            Gpu(
-                name=name,
-                capability=capability,
-                memory_mb=int(memory),
-                free_mb=int(free),
-                driver=driver,
-                uuid=uuid,
-            )
-        )
+        try:
+            name, capability, memory, free, driver, uuid = (part.strip() for part in line.split(","))
+            numbers = {"memory_mb": int(memory), "free_mb": int(free)}
+        except ValueError:  # "[N/A]" where a GPU has no memory of its own, say
+            return (), f"the NVIDIA driver tells of a GPU what is not understood here: {line!r}"
+        gpus.append(Gpu(name=name, capability=capability, driver=driver, uuid=uuid, **numbers))
     return tuple(gpus), "" if gpus else "the NVIDIA driver shows no GPU"
 
 

@@ -202,6 +202,11 @@ def test_what_the_driver_says(tmp_path):
         "the NVIDIA driver does not answer: Failed to initialize NVML"
     )
     assert says("exit 0") == ((), "the NVIDIA driver shows no GPU")
+    assert says("echo 'NVIDIA GB10, 12.1, [N/A], [N/A], 580.95, GPU-1'") == (
+        (),
+        "the NVIDIA driver tells of a GPU what is not understood here: "
+        "'NVIDIA GB10, 12.1, [N/A], [N/A], 580.95, GPU-1'",
+    )
     assert "no NVIDIA driver is installed" in find_gpus(str(tmp_path / "none"))[1]
 
 
