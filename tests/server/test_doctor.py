@@ -46,8 +46,11 @@ OLDER = ("h264", "hevc", "hevc 10 bit", "vp9")
 #: NVIDIA's tables of NVDEC and NVENC.
 MACHINES = {
     "T4": machine("Tesla T4", "7.5", decodes=OLDER, encodes=("h264_nvenc", "hevc_nvenc")),
+    "A10": machine("NVIDIA A10", "8.6", decodes=(*OLDER, "av1"), encodes=("h264_nvenc", "hevc_nvenc")),
     "A100": machine("NVIDIA A100-SXM4-40GB", "8.0", decodes=OLDER),
     "L4": machine("NVIDIA L4", "8.9", decodes=(*OLDER, "av1"), encodes=ENCODED),
+    "L40S": machine("NVIDIA L40S", "8.9", decodes=(*OLDER, "av1"), encodes=ENCODED),
+    "RTX": machine("NVIDIA RTX PRO 6000 Blackwell Server Edition", "12.0", decodes=DECODED, encodes=ENCODED),
     "H100": machine("NVIDIA H100 80GB HBM3", "9.0", decodes=OLDER),
     "H200": machine("NVIDIA H200", "9.0", decodes=OLDER),
     "none": machine(None, ""),
@@ -111,8 +114,18 @@ SOFTWARE = {"h264": "x264", "hevc": "x265", "av1": "SVT-AV1"}
     ("name", "packages", "decode", "pixels", "network", "encode"),
     [
         ("T4", {}, NVDEC_OLDER, "CUDA", "tensorrt_rtx", {**SOFTWARE, "h264": "NVENC", "hevc": "NVENC"}),
+        (
+            "A10",
+            {},
+            {**NVDEC_OLDER, "av1": "NVDEC"},
+            "CUDA",
+            "tensorrt_rtx",
+            {**SOFTWARE, "h264": "NVENC", "hevc": "NVENC"},
+        ),
         ("A100", {}, NVDEC_OLDER, "CUDA", "tensorrt_rtx", SOFTWARE),
         ("L4", {}, {**NVDEC_OLDER, "av1": "NVDEC"}, "CUDA", "tensorrt_rtx", dict.fromkeys(SOFTWARE, "NVENC")),
+        ("L40S", {}, {**NVDEC_OLDER, "av1": "NVDEC"}, "CUDA", "tensorrt_rtx", dict.fromkeys(SOFTWARE, "NVENC")),
+        ("RTX", {}, dict.fromkeys(DECODED, "NVDEC"), "CUDA", "tensorrt_rtx", dict.fromkeys(SOFTWARE, "NVENC")),
         ("H100", {}, NVDEC_OLDER, "CUDA", "openvino", SOFTWARE),
         ("H100", {"onnxruntime-gpu": "1"}, NVDEC_OLDER, "CUDA", "onnxruntime_cuda", SOFTWARE),
         ("H200", {"tensorrt-cu12": "11"}, NVDEC_OLDER, "CUDA", "tensorrt", SOFTWARE),

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import typer.testing
 from google.protobuf import text_format
@@ -25,7 +26,7 @@ from vireo_server.new_service import new_service
 from vireo_server.runtimes import NetworkFile, load_runtime
 from vireo_server.runtimes.engine_files import engine_file, engine_key, find_engine, kept_engine
 from vireo_server.runtimes.engines import EngineSettings, build_engine, load_library
-from vireo_server.runtimes.precision import halved, with_float_biases
+from vireo_server.runtimes.precision import halved, with_convolutions, with_float_biases
 
 pytest.importorskip("tensorrt_rtx", reason="no tensorrt_rtx: pip install tensorrt-rtx-cu12==1.7.1.116")
 
@@ -328,9 +329,49 @@ def test_engines_built_ahead_lie_where_the_runtime_looks(tmp_path, network, libr
 def test_every_shipped_network_becomes_an_engine_as_it_is_configured(tmp_path, service):
     """Windows, numbers, what is told beside the picture, 16 bits."""
     shutil.copytree(SHIPPED, tmp_path / "models")
-    (path,) = build_service(service, repository=tmp_path / "models", capabilities=["8.9"])
+    (path,) = build_service(service, repository=tmp_path / "models", capabilities=["7.5", "8.9"])
     assert path.parent == tmp_path / "models" / f"{service}_network" / "1"
     assert path.stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("name", "side"), [("restoration", 48), ("shot_classification", 64)])
+def test_fully_connected_layers_as_convolutions_give_the_same(name, side):
+    """Which TensorRT-RTX has for Turing. By ONNX Runtime."""
+    model, _, _ = NetworkFile(SHIPPED / f"{name}_network" / "1" / "model.onnx", 1, 8, "picture", None, None).prepared(
+        "tensorrt_rtx"
+    )
+    changed = with_convolutions(model)
+    kinds = {node.op_type for node in onnx.load_from_string(changed).graph.node}
+    assert "Gemm" not in kinds
+    assert with_convolutions(changed) == changed
+    results = []
+    for one in (model, changed):
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # that weights are left over
+        session = onnxruntime.InferenceSession(one, options)
+        given = {
+            value.name: np.random.default_rng(0)
+            .integers(0, 200, [2, value.shape[1], *[side] * (len(value.shape) - 2)])
+            .astype(np.uint8 if value.type == "tensor(uint8)" else np.float32)
+            for value in session.get_inputs()
+        }
+        results.append(session.run(None, given)[0].astype(float))
+    np.testing.assert_allclose(*results, atol=1 if name == "restoration" else 1e-5, rtol=1e-5)
+
+
+def test_a_product_that_turing_lacks_is_said_with_what_helps(tmp_path, library):
+    pictures = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3, "H", "W"]) for name in ("x", "y")]
+    weight = numpy_helper.from_array(np.ones((3, 3), np.float32), "w")
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["last"], perm=[0, 2, 3, 1]),
+        helper.make_node("MatMul", ["last", "w"], ["product"]),
+        helper.make_node("Transpose", ["product"], ["y"], perm=[0, 3, 1, 2]),
+    ]
+    graph = helper.make_graph(nodes, "test", pictures[:1], pictures[1:], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    with pytest.raises(SettingError, match=r"FP32 GEMM is not supported.*; set the parameter precision to fp16"):
+        build_engine(model, SMALL, library=library, capabilities=["7.5"])
+    assert build_engine(model, replace(SMALL, precision="fp16"), library=library, capabilities=["7.5"])
 
 
 def test_a_service_is_built_with_the_networks_that_it_shares_and_none_of_others(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vireo_server.errors import SettingError
-from vireo_server.runtimes.precision import halved, with_float_biases
+from vireo_server.runtimes.precision import halved, with_convolutions, with_float_biases
 
 if TYPE_CHECKING:
     from vireo_server.runtimes.tensorrt_types import (
@@ -201,10 +201,11 @@ def build_engine(
         )
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise SettingError(
-            f"{library.name} {library.version} built no engine: {log.said()}; without a GPU, engines are built with "
-            "`vireo build NAME --compute-capability 8.9` and tensorrt_rtx"
-        )
+        said = log.said()
+        advice = "without a GPU, engines are built with `vireo build NAME --compute-capability 8.9` and tensorrt_rtx"
+        if "FP32 GEMM is not supported" in said:
+            advice = "set the parameter precision to fp16, or leave 7.5 (Turing) out"
+        raise SettingError(f"{library.name} {library.version} built no engine: {said}; {advice}")
     if timing is not None:
         replace_file(timing, bytes(config.get_timing_cache().serialize()))
     return bytes(engine)
@@ -221,6 +222,8 @@ def replace_file(path: Path, data: bytes) -> None:
 def _parse(model: bytes, network: Network, settings: EngineSettings, *, library: Library, log: Any) -> None:
     parser: OnnxParser = library.module.OnnxParser(network, log)
     model = with_float_biases(model)
+    if library.name == "tensorrt_rtx":
+        model = with_convolutions(model)
     if settings.precision == "fp16":
         model = halved(model, keep=settings.keep_fp32)
     if not parser.parse(model):

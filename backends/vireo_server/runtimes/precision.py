@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Networks for TensorRT in lower precision: halved, or quantised by other tools."""
+"""Networks as TensorRT takes them: halved, quantised by other tools, or with layers that it lacks as others."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+
+import numpy as np
 
 from vireo_server.errors import SettingError
 
@@ -72,3 +74,45 @@ def with_float_biases(model: bytes) -> bytes:
         network.graph.initializer.append(numpy_helper.from_array(bias, node.output[0]))
         network.graph.node.remove(node)
     return bytes(network.SerializeToString()) if folded else model
+
+
+def with_convolutions(model: bytes) -> bytes:
+    """An ONNX network whose fully connected layers (Gemm with constant weights) are convolutions of one pixel.
+
+    TensorRT-RTX computes convolutions in FP32 on Turing (T4), and no matrix products; the numbers are the same.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    network = onnx.load_from_string(model)
+    graph = network.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    nodes, shapes = [], {"pixel": [0, -1, 1, 1], "row": [0, -1]}
+    for node in graph.node:
+        told = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        plain = all(told.get(name, value) == value for name, value in (("alpha", 1), ("beta", 1), ("transA", 0)))
+        if node.op_type != "Gemm" or not plain or not all(name in constants for name in node.input[1:]):
+            nodes.append(node)
+            continue
+        weights, *bias = (numpy_helper.to_array(constants[name]) for name in node.input[1:])
+        weights = weights if told.get("transB", 0) else weights.T
+        if any(one.size not in (1, len(weights)) for one in bias):  # one a picture
+            nodes.append(node)
+            continue
+        own = f"{node.output[0]}.vireo"
+        values = [weights[:, :, None, None], *(np.broadcast_to(one.reshape(-1), len(weights)) for one in bias)]
+        names = [f"{own}_{number}" for number in range(len(values))]
+        for name, value in zip(names, values, strict=True):
+            graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        nodes += [
+            helper.make_node("Reshape", [node.input[0], "vireo.pixel"], [f"{own}_pixel"]),
+            helper.make_node("Conv", [f"{own}_pixel", *names], [f"{own}_sums"], name=node.name),
+            helper.make_node("Reshape", [f"{own}_sums", "vireo.row"], [node.output[0]]),
+        ]
+    if len(nodes) == len(graph.node):
+        return model
+    for name, shape in shapes.items():
+        graph.initializer.append(numpy_helper.from_array(np.array(shape, np.int64), f"vireo.{name}"))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return bytes(network.SerializeToString())

@@ -62,8 +62,8 @@ def import_cupy(function: str) -> Any:
         import cupy
     except ImportError as error:
         raise ImportError(
-            f"{function}: an array lies on a CUDA device and CuPy is not installed; "
-            "install it with: pip install 'vireo[gpu]'"
+            f"{function}: CuPy is not installed, which computes on CUDA devices; install it with: "
+            "pip install 'vireo[gpu]'"
         ) from error
     return cupy
 
