@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""decode_preprocess: compressed packets to a network's pictures, for services that look at few and small ones."""
+"""decode_preprocess: compressed packets to a network's pictures, for services that need the frames for nothing else."""
 
 from vireo_server.decode_preprocess import DecodePreprocessStage, warm_up
 from vireo_server.sequences import Streams
