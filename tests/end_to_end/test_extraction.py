@@ -153,7 +153,7 @@ def test_no_face_where_there_is_none(client, shots):
 
 def test_options_of_the_script(client, people):
     path, _ = people
-    found = client.extract("face_detection", path, options={"least_side": 84, "sample": "key"})
+    found = client.extract("face_detection", path, options={"least_side": 100, "sample": "key"})
     assert [len(row["FACES"]) for row in found.rows()] == [1], "only the large one, in the one key frame"
 
 
