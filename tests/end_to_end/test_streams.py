@@ -114,7 +114,10 @@ def test_garbage_in_the_middle_is_an_error_with_its_time_and_harms_nobody(call, 
         ({"surprise": 1}, "unknown key 'surprise'; known are contract, codec"),
         ({"width": 100_000, "height": 100_000}, "the picture is 100000x100000, 10000000000 pixels; allowed: 35389440"),
         ({"contract": 2}, "contract"),
-        ({"encoder": {"codec": "h266"}}, "encoder codec is 'h266'; allowed: h264, hevc, av1, vp9, ffv1"),
+        (
+            {"encoder": {"codec": "h266"}},
+            "option 'codec' cannot be 'h266'; allowed is 'h264', 'hevc', 'av1', 'vp9', 'ffv1'",
+        ),
     ],
 )
 def test_a_start_that_cannot_be_served_says_why(call, clip, change, said, all_freed):
