@@ -229,7 +229,7 @@ def vireo(server, inputs):
         (("passthrough", "good.mp4", "good.mp4"), "is there already"),
         (("passthrough", "good.mp4", "out.wmv"), ".mp4"),
         (("passthrough", "good.mp4", "out.mp4", "--set", "quality=3"), "unknown option 'quality'"),
-        (("passthrough", "good.mp4", "out.mp4", "--set", "preset=slowest"), "preset 'slowest'"),
+        (("passthrough", "good.mp4", "out.mp4", "--set", "preset=slowest"), "'preset' cannot be 'slowest'"),
         (("passthrough", "good.mp4", "nowhere/out.mp4"), "nowhere"),
     ],
 )
