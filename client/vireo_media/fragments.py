@@ -15,7 +15,8 @@ from vireo_media.boxes import Box, boxes, find, movie, read
 __all__ = ["check_fragments", "is_fragmented"]
 
 _IN_FRAGMENT = set(b"mfhd traf pssh meta udta uuid free skip".split())
-_IN_TRACK = set(b"tfhd tfdt trun sbgp sgpd subs saiz saio senc sdtp meta udta uuid free skip".split())
+# trik and avcn: of DECE's Common File Format.
+_IN_TRACK = set(b"tfhd tfdt trun sbgp sgpd subs saiz saio senc sdtp trik avcn meta udta uuid free skip".split())
 _MOST_BYTES = 1 << 26
 """Of a run of samples: four million of them."""
 
