@@ -20,13 +20,14 @@ class TritonPythonModel:
         self.border = Border(side, stage="network")
         folder = Path(args["model_repository"]) / args["model_version"]
         self.model = args["model_name"]
-        self.runtime = load_network(
-            settings,
-            folder / settings.file,
-            device=side.device.cuda,
-            note=lambda text: log_warning(f"{self.model}: {text}"),
-            progress=lambda: self.heartbeat.progress(),
-        )
+        with side.closed_on_failure():
+            self.runtime = load_network(
+                settings,
+                folder / settings.file,
+                device=side.device.cuda,
+                note=lambda text: log_warning(f"{self.model}: {text}"),
+                progress=lambda: self.heartbeat.progress(),
+            )
         self.heartbeat = Heartbeat(self.model)
 
     def execute(self, requests):

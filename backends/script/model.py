@@ -23,7 +23,8 @@ class TritonPythonModel:
         side = side_of(args, stage="script", share=settings.device_memory)
         path = Path(args["model_repository"]) / args["model_version"] / settings.file
         heartbeat = Heartbeat(args["model_name"], limit_seconds=settings.limit_seconds)
-        self.host = ScriptHost(path, settings, busy=heartbeat.busy, note=log_warning, side=side)
+        with side.closed_on_failure():
+            self.host = ScriptHost(path, settings, busy=heartbeat.busy, note=log_warning, side=side)
         results = results_of(args["model_config"], side="output")
         self.streams = Streams(
             lambda: ScriptStage(self.host, results=results, is_abandoned=heartbeat.is_abandoned, side=side),

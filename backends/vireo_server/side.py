@@ -18,7 +18,8 @@ kernel. It is waited for where something else than that stream reads: Triton, a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -58,6 +59,18 @@ class Side:
     count: Callable[[str, int], None] = _nowhere
     streams: Callable[[int], None] = _to_nobody
     close: Callable[[], None] = _nothing
+
+    @contextmanager
+    def closed_on_failure(self) -> Iterator[None]:
+        """For what is loaded inside: where it fails, metrics are taken back first.
+
+        A stub that ends with metrics dies of them (signal 11), and where it holds a lock of its memory, Triton too.
+        """
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def is_host(self) -> bool:

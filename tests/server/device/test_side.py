@@ -175,3 +175,14 @@ def test_a_stream_that_is_answered_later_sees_what_came(machine, side, request_o
     gate.set()
     np.testing.assert_array_equal(machine.look(fake.wait().tensors["FRAMES"]), PICTURE)
     streams.close()
+
+
+def test_what_does_not_load_leaves_no_metrics():
+    closed = []
+    side = Side(close=lambda: closed.append(1))
+    with side.closed_on_failure():
+        pass
+    assert closed == []
+    with pytest.raises(ValueError, match="weights"), side.closed_on_failure():
+        raise ValueError("weights")
+    assert closed == [1]
