@@ -44,7 +44,7 @@ class Stage:
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, to nobody if it is gone."""
-        with suppress(ProcessLookupError):
+        with suppress(OSError):  # gone, or a thread's id by now
             descriptor = os.pidfd_open(self.pid)
             try:
                 if not self.is_dead():

@@ -50,7 +50,7 @@ def start_server(settings: ServerSettings, *, log: ServerLog, interrupted: Calla
             # What stands still twice waits for something, a slow licence server say, and may.
             settings = replace(settings, stall_seconds=None)
         except CrashError as error:
-            # On a machine with much else to do Triton takes a stage that got no turn for a second for dead, and aborts.
+            # On a machine with much else to do Triton may abort (seen at loads over 20).
             if crashed:
                 raise
             crashed = True

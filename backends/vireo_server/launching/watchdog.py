@@ -10,10 +10,9 @@ put off (`get_response_sender`, answered later from a thread) is never answered,
 caller must stop waiting by itself and send the segment again under a new id.
 
 Note [When a stage takes Triton along]
-A stage that is killed while it holds the lock of its shared memory, which it does for some tens of milliseconds where
-that memory grows, makes Triton 2.51 abort ("boost::interprocess::lock_exception"). It may then take a minute to end:
-until then requests wait that nobody will answer. So a Triton that says it crashed is ended, and `vireo serve` starts
-another.
+A stage that is killed while it holds the lock of its shared memory makes Triton 2.51 abort ("boost::interprocess::
+lock_exception"; seen most in the first half second of a stream). It may then take a minute to end: until then requests
+wait that nobody will answer. So a Triton that says it crashed is ended, and `vireo serve` starts another.
 """
 
 from __future__ import annotations
